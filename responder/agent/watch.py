@@ -1,0 +1,133 @@
+"""The `watch` run: acknowledge-within, cadence, raises by time, and resolving once it has held. No model, no tool.
+
+It keeps nothing: each time it is loaded it reads the incident and works out what is due. What it does is a step named by
+its due time, so a restart neither repeats nor skips it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+from responder import incidents
+from responder.engine import Ctx, Parked, RunFn
+from responder.metrics import Metrics
+from responder.model import Done, Incident, Message, Move, Post, Status
+from responder.rules import RuleSet
+from responder.thread import progress
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    at: datetime
+    name: str
+    act: Callable[[Incident, datetime], Done]
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What a watch needs: the rules in force, how long a recovery must hold, and where to count."""
+
+    rules: Callable[[], RuleSet]
+    hold_s: Callable[[Incident], float]
+    metrics: Metrics
+
+    def run(self) -> RunFn:
+        """Give the run function."""
+        return self._watch
+
+    async def _watch(self, ctx: Ctx) -> object:
+        await ctx.drain()
+        while True:
+            incident = await ctx.incident()
+            if incident.status.ended or incident.run_n != ctx.run.n:
+                return str(incident.status)
+            due = [each for each in self._due(incident, ctx.clock.now()) if not ctx.finished(each.name)]
+            first = min(due, key=lambda each: each.at, default=None)
+            if first is None or first.at > ctx.clock.now():
+                raise Parked(first.at if first else None)
+            await self._do(ctx, first)
+
+    async def _do(self, ctx: Ctx, due: _Due) -> None:
+        async def act() -> Done:
+            incident = await ctx.incident()
+            stands = any(each.name == due.name for each in self._due(incident, ctx.clock.now()))
+            return due.act(incident, ctx.clock.now()) if stands else Done(value="no longer due")
+
+        await ctx.step(due.name, act)
+
+    def _due(self, incident: Incident, now: datetime) -> Iterator[_Due]:
+        """Everything that this incident will need if nothing changes."""
+        if incident.status.ended:
+            return
+        yield from self._unacknowledged(incident)
+        yield from self._cadence(incident, now)
+        wait_s = self.rules().next_raise_s(incident.rule, incident.severity)
+        if wait_s is not None:
+            at = incident.opened_at + timedelta(seconds=wait_s)
+            yield _Due(at, f"raise.{incident.severity}.{wait_s:.0f}", self._raise)
+        if incident.status is Status.MONITORING and incident.firing == 0 and incident.monitoring_at is not None:
+            at = incident.monitoring_at + timedelta(seconds=self.hold_s(incident))
+            yield _Due(at, f"resolve.{incident.monitoring_at.timestamp()}", self._resolve)
+
+    def _unacknowledged(self, incident: Incident) -> Iterator[_Due]:
+        policy = self.rules().policy.of(incident.severity)
+        if incident.acknowledged_at is not None or policy.acknowledge_within_s is None or incident.page_at is None:
+            return
+        page_at, within = incident.page_at, timedelta(seconds=policy.acknowledge_within_s)
+        for turn, contact in enumerate((policy.mention, *policy.next)):
+            yield _Due(
+                page_at + within * (turn + 1),
+                f"ack.{page_at.timestamp()}.{turn}",
+                partial(self._ask, contact, within),
+            )
+
+    @staticmethod
+    def _ask(contact: str, within: timedelta, incident: Incident, _now: datetime) -> Done:
+        minutes = incidents.duration(within.total_seconds())
+        said = Message(
+            title="", body=f"Nobody has acknowledged within {minutes}.", mention=contact, severity=incident.severity
+        )
+        return Done(
+            posts=[Post(incident.id, "page", incident.severity, said)], timeline=[("unacknowledged", said.body)]
+        )
+
+    def _cadence(self, incident: Incident, now: datetime) -> Iterator[_Due]:
+        """Only the latest due update and the one to come: what was missed while we were down is not caught up."""
+        every_s = self.rules().policy.of(incident.severity).cadence_s
+        if not every_s:
+            return
+        every = timedelta(seconds=every_s)
+        passed = max(1, int((now - incident.opened_at) / every))
+        for turn in (passed, passed + 1):
+            at = incident.opened_at + every * turn
+            yield _Due(at, f"cadence.{at.timestamp()}", partial(self._update, at + every))
+
+    @staticmethod
+    def _update(next_due: datetime, incident: Incident, now: datetime) -> Done:
+        said = progress(incident, next_due=f"{next_due:%H:%M} UTC", now=now)
+        move = Move()
+        incidents.reply(move, incident, said)
+        return Done(posts=move.posts, timeline=[("update", said)])
+
+    def _raise(self, incident: Incident, now: datetime) -> Done:
+        open_for_s = (now - incident.opened_at).total_seconds()
+        to = self.rules().raised(
+            incident.rule, incident.severity, facts=incident.facts, firing=incident.firing, open_for_s=open_for_s
+        )
+        policy, move = self.rules().policy.of(to), Move()
+        why = f"open for {incidents.duration(open_for_s)}"
+        worse = incidents.raised(move, incident, to, why, policy.mention, policy.channel, now)
+        if worse is not incident:
+            move.changed.append(worse)
+        return Done(value=str(to), move=move)
+
+    def _resolve(self, incident: Incident, now: datetime) -> Done:
+        move = Move()
+        held = incidents.duration(self.hold_s(incident))
+        over = incidents.resolved(move, incident, "", f"No alert has fired for {held}.", now)
+        move.changed.append(over)
+        self.metrics.resolve.labels(over.severity).observe(max(0.0, (now - over.opened_at).total_seconds()))
+        return Done(value="resolved", move=move)

@@ -1,0 +1,349 @@
+"""The composition root: the only place that knows every part. Opens them, runs them until told to stop, closes them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import structlog
+from pydantic import BaseModel
+
+import responder
+from responder import llm
+from responder.agent.chain import Breaker, Budget, ChainParts, chain
+from responder.agent.watch import Watch
+from responder.config import Settings, read_section
+from responder.config import secrets as find_secrets
+from responder.engine import RunFn
+from responder.errors import ConfigError, StoreError
+from responder.metrics import Metrics
+from responder.model import Incident
+from responder.plugins import Chosen, Parts, choose, open_parts
+from responder.ports import Chat, Clock, Ids, Model, Receiver, Surroundings, Tool
+from responder.redact import Redactor
+from responder.rules import RulesError, RuleSet, load, load_policy, page_everything
+from responder.runbooks import Library, load_library
+from responder.store.sqlite import SqliteStore, open_sqlite
+from responder.web.api import IncidentApi
+from responder.web.door import Door
+from responder.web.guard import Guard
+from responder.web.server import Health, open_server
+from responder.workers.inbox import Inbox
+from responder.workers.outbox import Outbox
+from responder.workers.people import People
+from responder.workers.runs import Runs
+
+MAX_BODY = 64 << 20  # aiohttp's own cap; each receiver's is checked at the door
+LAG_EVERY_S = 0.5
+TRIM_EVERY_S = 60.0
+OWN_RULES = ("responder-oversized-body", "responder-unreadable-alert", "responder-test", "responder-watchdog-missing")
+log = structlog.stdlib.get_logger("app")
+
+
+class SystemClock:
+    """The real time."""
+
+    def now(self) -> datetime:
+        """Aware UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Seconds that never jump."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
+
+
+class SystemIds:
+    """Real randomness, drawn from the system in blocks: one call a request would show in the intake's figures."""
+
+    def __init__(self) -> None:
+        """Start with an empty block."""
+        self._block = ""
+
+    def token(self) -> str:
+        """Twelve unguessable characters."""
+        if not self._block:
+            self._block = secrets.token_urlsafe(9 * 400)
+        token, self._block = self._block[:12], self._block[12:]
+        return token
+
+    def fraction(self) -> float:
+        """A number in [0, 1)."""
+        return secrets.randbelow(1 << 53) / (1 << 53)
+
+
+def shipped(name: str) -> Path:
+    """Find `rules`, `runbooks` or `deploy` as they came with us: inside a wheel, or beside the package in a checkout.
+
+    Raises: ConfigError: the installation is incomplete.
+    """
+    package = Path(responder.__file__).parent
+    for folder in (package / "shipped" / name, package.parent / name):
+        if folder.is_dir():
+            return folder
+    raise ConfigError(f"the shipped folder {name!r} is missing; install responder again")
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The rules and runbooks in force; `problem` says why they are not the ones on disk, or ""."""
+
+    rules: RuleSet
+    library: Library
+    problem: str = ""
+
+
+def read_files(settings: Settings) -> Files:
+    """Read rules and runbooks; with a bad rule file everything pages as P1, and says so."""
+    library = load_library([shipped("runbooks"), *settings.runbooks])
+    for error in library.errors:
+        log.error("runbook left out", error=str(error))
+    for warning in library.warnings:
+        log.warning("runbooks", warning=warning)
+    paths = settings.rules or (shipped("rules"),)
+    policy_file = shipped("rules") / "policy.yaml"
+    try:
+        rules = load(paths, runbooks=library.runbooks.keys(), shipped=policy_file)
+        if not any(rule.name in OWN_RULES for rule in rules.rules):  # what we say of ourselves keeps its severity
+            rules = load(
+                [*paths, shipped("rules") / "10-responder.yaml"], runbooks=library.runbooks.keys(), shipped=policy_file
+            )
+    except RulesError as error:
+        problem = str(error)
+        log.error("rules are not usable; everything pages as P1", error=problem)
+        return Files(page_everything(problem, load_policy(policy_file)), library, problem)
+    return Files(rules, library)
+
+
+@dataclass(slots=True)
+class Overrides:
+    """What a test or the demo puts in place of the real thing; None leaves it."""
+
+    clock: Clock | None = None
+    ids: Ids | None = None
+    tools: Mapping[str, Tool] | None = None
+    model: Model | None = None
+    tick_s: float = 1.0
+    guard: Guard | None = None
+    chats: Mapping[str, Chat] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """A running daemon, as its starter sees it."""
+
+    port: int
+    store: SqliteStore
+    people: People
+    metrics: Metrics
+
+
+def guarded(settings: Settings, receivers: Mapping[str, Receiver]) -> None:
+    """Refuse to listen beyond this machine with a door that anybody could use. Raises: ConfigError."""
+    if settings.loopback:
+        return
+    open_doors = [name for name, receiver in receivers.items() if not receiver.guarded]
+    if open_doors:
+        raise ConfigError(
+            f"listen: {settings.listen} is reachable from outside and receivers.{open_doors[0]} has no secret;"
+            f" set receivers.{open_doors[0]}.token, or listen on 127.0.0.1"
+        )
+
+
+async def run(
+    settings: Settings,
+    stop: asyncio.Event,
+    *,
+    ready: Callable[[Daemon], None] = lambda _: None,
+    overrides: Overrides | None = None,
+) -> None:
+    """Open the parts, work until `stop`, drain, close the parts in reverse order.
+
+    Raises: ConfigError, StoreError, OSError: what keeps it from starting, or the store breaking under way.
+    """
+    over = overrides or Overrides()
+    clock, ids = over.clock or SystemClock(), over.ids or SystemIds()
+    files = read_files(settings)
+    chosen = choose(settings)
+    llm_settings = read_section(llm.Settings, "llm", settings.llm)
+    assert isinstance(llm_settings, llm.Settings)
+    broken: list[str] = []
+    async with AsyncExitStack() as opened:
+        around = Surroundings(clock, ids, settings.base_url)
+        parts = await opened.enter_async_context(open_parts(chosen, around))
+        guarded(settings, parts.receivers)
+        if over.chats is not None:
+            parts = replace(parts, chats=over.chats)
+        tools = parts.tools if over.tools is None else over.tools
+        model = over.model or await opened.enter_async_context(llm.open_model(llm_settings, clock))
+        metrics = _metrics(parts, tools, files, llm_settings)
+
+        def on_broken(why: str) -> None:
+            broken.append(why)
+            stop.set()
+
+        store = await opened.enter_async_context(
+            open_sqlite(
+                settings.sqlite_path,
+                clock,
+                chats=list(parts.chats),
+                on_commit=metrics.commit.observe,
+                on_broken=on_broken,
+            )
+        )
+        wired = _Wired(settings, files, store, parts, metrics, clock, ids)
+        kinds = wired.kinds(chosen, tools, model, llm_settings)
+        door = Door(parts.receivers, store, clock, ids, metrics)
+        people = People(store, lambda: files.rules, clock, metrics)
+        server = open_server(
+            settings.host, settings.port, door, IncidentApi(store, people, settings.api, metrics),
+            Health(store, metrics, clock), max_body=MAX_BODY, guard=over.guard,
+        )  # fmt: skip
+        port = await opened.enter_async_context(server)
+        ready(Daemon(port, store, people, metrics))
+        await wired.work(stop, door, kinds, over.tick_s)
+    if broken:
+        raise StoreError(f"the disk failed under the store: {broken[0]}; restart after looking at it")
+
+
+def _metrics(parts: Parts, tools: Mapping[str, Tool], files: Files, llm_settings: llm.Settings) -> Metrics:
+    metrics = Metrics(
+        receivers=list(parts.receivers),
+        chats=list(parts.chats),
+        tools=list(tools),
+        models=sorted(set(llm_settings.tiers().values())),
+        rules=[rule.name for rule in files.rules.rules] + [files.rules.backstop.name],
+        version=responder.__version__,
+    )
+    metrics.config_ok.set(0 if files.problem else 1)
+    return metrics
+
+
+@dataclass(frozen=True, slots=True)
+class _Wired:
+    """The parts that the workers share."""
+
+    settings: Settings
+    files: Files
+    store: SqliteStore
+    parts: Parts
+    metrics: Metrics
+    clock: Clock
+    ids: Ids
+
+    def rules(self) -> RuleSet:
+        """The rules in force."""
+        return self.files.rules
+
+    def hold_s(self, incident: Incident) -> float:
+        """How long a recovery must hold: the runbook's longest `for`, else the policy's."""
+        runbook = self.files.library.runbooks.get(incident.runbook)
+        own = [each.for_s for each in runbook.recovery if each.for_s is not None] if runbook else []
+        return max(own) if own else self.files.rules.policy.hold_s(incident.severity)
+
+    def kinds(
+        self, chosen: Sequence[Chosen], tools: Mapping[str, Tool], model: Model | None, llm_settings: llm.Settings
+    ) -> dict[str, RunFn]:
+        """The two runs of an incident."""
+        known = secrets_of(chosen, llm_settings, self.settings)
+        thinking = ChainParts(
+            model=model,
+            no_model="no model key is configured",
+            tools=tools,
+            library=lambda: self.files.library,
+            rules=self.rules,
+            record=self.store.record,
+            spent_today=self.spent_today,
+            budget=Budget(
+                llm_settings.budget.incident_usd, llm_settings.budget.day_usd, llm_settings.budget.p0_reserve_usd
+            ),
+            breaker=Breaker(),
+            clock=self.clock,
+            ids=self.ids,
+            metrics=self.metrics,
+            redactor=Redactor(known),
+            hold_s=self.hold_s,
+            tiers=llm_settings.tiers(),
+            prices=llm_settings.dearest_usd(),
+        )
+        return {"watch": Watch(self.rules, self.hold_s, self.metrics).run(), "chain": chain(thinking)}
+
+    async def spent_today(self) -> float:
+        """What the models have cost today (UTC), over all incidents."""
+        figures = await self.store.figures()
+        return figures.get(("spent_usd", f"{self.clock.now():%Y-%m-%d}"), 0.0)
+
+    async def work(self, stop: asyncio.Event, door: Door, kinds: Mapping[str, RunFn], tick_s: float) -> None:
+        """Run the workers until `stop`; what they have begun has `drain_s` to finish."""
+        inbox = Inbox(self.store, self.parts.receivers, self.rules, self.clock)
+        outbox = Outbox(self.store, self.parts.chats, self.rules, self.clock, self.metrics)
+        runs = Runs(self.store, kinds, self.clock, tick_s=tick_s)
+        tasks = [
+            asyncio.create_task(inbox.run(stop), name="inbox"),
+            asyncio.create_task(outbox.run(stop), name="outbox"),
+            asyncio.create_task(runs.run(stop), name="runs"),
+        ]
+        beside = [asyncio.create_task(self._lag(), name="lag"), asyncio.create_task(self._trim(), name="trim")]
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
+            door.closing = True
+            stop.set()
+            _, late = await asyncio.wait(tasks, timeout=self.settings.drain_s)
+            if late:
+                log.warning("stopping before all is finished", late=[task.get_name() for task in late])
+        finally:
+            for task in [*tasks, *beside, stopped]:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, *beside, stopped, return_exceptions=True)
+        for outcome in ended:
+            if isinstance(outcome, Exception):
+                raise outcome
+
+    async def _lag(self) -> None:
+        """Measure how late the loop wakes us."""
+        while True:
+            before = self.clock.monotonic()
+            await self.clock.sleep(LAG_EVERY_S)
+            self.metrics.loop_lag.set(max(0.0, self.clock.monotonic() - before - LAG_EVERY_S))
+
+    async def _trim(self) -> None:
+        """Forget bodies that are moved and old."""
+        while True:
+            await self.clock.sleep(TRIM_EVERY_S)
+            before = self.clock.now() - timedelta(seconds=self.settings.keep_bodies_s)
+            try:
+                while await self.store.trim(before=before, limit=500) == 500:  # noqa: PLR2004 - the limit, met
+                    await self.clock.sleep(0.05)
+            except StoreError as error:
+                log.error("old bodies not forgotten", error=str(error))
+
+
+def secrets_of(chosen: Sequence[Chosen], llm_settings: BaseModel, settings: Settings) -> set[str]:
+    """Find every secret that the settings hold, for redaction."""
+    from_parts = {secret for each in chosen for secret in find_secrets(each.settings)}
+    return from_parts | find_secrets(llm_settings) | find_secrets(settings)
+
+
+@asynccontextmanager
+async def running(settings: Settings, overrides: Overrides | None = None) -> AsyncIterator[Daemon]:
+    """Run a daemon beside the caller, for tests and the demo; stops it at exit and raises what it raised."""
+    stop, started = asyncio.Event(), asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(run(settings, stop, ready=started.set_result, overrides=overrides), name="daemon")
+    await asyncio.wait([task, started], return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        await task
+    try:
+        yield await started
+    finally:
+        stop.set()
+        await task

@@ -1,0 +1,108 @@
+"""Asks a running daemon over HTTP; where there is none, reads its database file without locking it."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from argparse import Namespace
+from typing import Any, NoReturn
+
+import aiohttp
+
+from responder import config
+from responder.errors import ConfigError, PermanentError, StoreError
+from responder.record import brief_json, full_json
+from responder.store.sqlite import reads
+
+TIMEOUT_S = 15.0
+
+
+class Unreachable(PermanentError):
+    """No daemon answers."""
+
+
+class Client:
+    """One daemon's API, or its file when it is not running."""
+
+    def __init__(self, parsed: Namespace) -> None:
+        """Take `--config`, `--url` and `--token`; what is not given comes from the configuration."""
+        self.settings = config.load(parsed.config)
+        host = "127.0.0.1" if self.settings.host in ("0.0.0.0", "::", "") else self.settings.host
+        host = f"[{host}]" if ":" in host else host
+        self.url = (parsed.url or f"http://{host}:{self.settings.port}").rstrip("/")
+        tokens = self.settings.api.tokens
+        self._token = parsed.token or (tokens[0].token.get_secret_value() if tokens else "")
+        self._only_http = bool(parsed.url)
+
+    def get(self, path: str, **query: Any) -> dict[str, Any]:
+        """Ask for JSON. Raises: Unreachable, PermanentError: the daemon's own words."""
+        return self._call("GET", path, params={key: value for key, value in query.items() if value})
+
+    def post(self, path: str, body: object = None, *, token: str | None = None) -> dict[str, Any]:
+        """Send JSON and give the answer. Raises: Unreachable, PermanentError."""
+        return self._call("POST", path, json=body or {}, token=token)
+
+    def incidents(self, *, statuses: list[str], severities: list[str], limit: int) -> dict[str, Any]:
+        """List incidents from the daemon, or from the file."""
+        try:
+            query = {"status": ",".join(statuses), "severity": ",".join(severities)}
+            return self.get("/api/incidents", limit=str(limit), **query)
+        except Unreachable as error:
+            connection = self._file(error)
+            wanted = [word for word in statuses if word != "open"]
+            if "open" in statuses:
+                wanted += ["detecting", "investigating", "mitigating", "monitoring"]
+            found = reads.incidents(connection, None, wanted, severities, limit)
+            return {"incidents": [brief_json(each) for each in found], "next": None}
+
+    def incident(self, number: int) -> dict[str, Any]:
+        """Give one incident whole. Raises: PermanentError: there is none."""
+        try:
+            return self.get(f"/api/incidents/INC-{number}")
+        except Unreachable as error:
+            connection = self._file(error)
+            found = reads.groups(connection, [], [number])
+            if not found:
+                raise PermanentError(f"no incident INC-{number}") from error
+            return full_json(found[0], reads.record(connection, number))
+
+    def _file(self, error: Unreachable) -> sqlite3.Connection:
+        if self._only_http:
+            raise error
+        path = self.settings.sqlite_path
+        if not path.exists():
+            raise Unreachable(f"{error}, and there is no database {path}") from error
+        try:
+            connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+            connection.execute("SELECT 1 FROM incident LIMIT 1")
+        except sqlite3.Error as failure:
+            raise StoreError(f"{path}: {failure}") from failure
+        return connection
+
+    def _call(self, method: str, path: str, *, token: str | None = None, **arguments: Any) -> dict[str, Any]:
+        return asyncio.run(self._ask(method, path, token if token is not None else self._token, arguments))
+
+    async def _ask(self, method: str, path: str, token: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=timeout, headers=headers) as http,
+                http.request(method, self.url + path, **arguments) as answer,
+            ):
+                text = await answer.text()
+                if answer.status >= 400:  # noqa: PLR2004 - the HTTP border
+                    _refused(answer.status, text)
+                found: dict[str, Any] = await answer.json(content_type=None)
+                return found
+        except (aiohttp.ClientConnectionError, TimeoutError) as error:
+            raise Unreachable(f"no daemon answers at {self.url}; start one with `responder run`") from error
+        except (aiohttp.ClientError, ValueError) as error:
+            raise ConfigError(f"{self.url} does not answer as a responder: {error}") from error
+
+
+def _refused(status: int, text: str) -> NoReturn:
+    said = text.strip()
+    if said.startswith("{"):
+        said = said.removeprefix('{"error":"').removesuffix('"}')
+    raise PermanentError(f"the daemon says {status}: {said[:500]}")

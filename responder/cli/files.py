@@ -1,0 +1,229 @@
+"""`responder init`, `check`, `explain`, `agents ...`: what is in files, without a daemon."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from argparse import Namespace
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from responder import config, plugins
+from responder.app import read_files, shipped
+from responder.cli import show as draw
+from responder.cli.client import Client
+from responder.errors import ConfigError, FileError, PayloadError
+from responder.integrations.alertmanager import Alertmanager, Settings
+from responder.llm import Settings as LlmSettings
+from responder.model import Alert, identify
+from responder.record import number
+from responder.rules import RulesError, load
+from responder.runbooks import Library, load_library
+
+
+def check(parsed: Namespace) -> int:
+    """Read everything that `run` would read, and say what is wrong with it."""
+    errors: list[str] = []
+    warnings: list[str] = []
+    try:
+        settings = config.load(parsed.config)
+        plugins.choose(settings)
+        config.read_section(LlmSettings, "llm", settings.llm)
+    except (ConfigError, FileError) as error:
+        return _report([str(error)], [], parsed.json)
+    library = _library(settings)
+    errors += map(str, library.errors)
+    warnings += library.warnings
+    try:
+        paths = settings.rules or (shipped("rules"),)
+        rules = load(paths, runbooks=library.runbooks.keys(), shipped=shipped("rules") / "policy.yaml")
+        warnings += map(str, rules.warnings)
+    except RulesError as error:
+        errors += map(str, error.errors)
+    return _report(errors, warnings, parsed.json)
+
+
+def _report(errors: list[str], warnings: list[str], as_json: bool) -> int:
+    if as_json:
+        draw.as_json({"errors": errors, "warnings": warnings})
+    else:
+        for error in errors:
+            draw.say(f"error: {error}", "red")
+        for warning in warnings:
+            draw.say(f"warning: {warning}", "yellow")
+        draw.say("good" if not errors else f"{len(errors)} to mend", "" if not errors else "bold red")
+    return 1 if errors else 0
+
+
+def explain(parsed: Namespace) -> int:
+    """Say how a body's alerts, one alert, or an incident are decided."""
+    if parsed.what.upper().startswith("INC-"):
+        return _explain_incident(parsed)
+    rules = read_files(config.load(parsed.config)).rules
+    told = []
+    for alert in _alerts(parsed.what):
+        explained = rules.explain(alert)
+        told.append({"alert": alert.name, "labels": dict(alert.labels), "firing": alert.firing} | explained.as_dict()
+                    | {"runbook": explained.decision.runbook, "channel": explained.decision.channel})  # fmt: skip
+        if not parsed.json:
+            decided = explained.decision
+            by = f"rule {decided.rule} ({decided.matched_by}), runbook {decided.runbook}"
+            said = f"{alert.name}: {decided.severity} by {by}"
+            draw.say(said, draw.COLOURS[decided.severity])
+            for line in explained.lines():
+                draw.say(f"  {line}")
+    if parsed.json:
+        draw.as_json({"alerts": told})
+    return 0
+
+
+def _explain_incident(parsed: Namespace) -> int:
+    try:
+        found = Client(parsed).incident(number(parsed.what))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    decision = found["decision"]
+    if parsed.json:
+        draw.as_json({"id": found["id"], "severity": found["severity"], "decision": decision})
+        return 0
+    draw.say(f"{found['id']}: {found['severity']} by rule {found['rule']}", draw.COLOURS[found["severity"]])
+    for name, miss in decision.get("tried", []):
+        draw.say(f"  {name}: {miss or 'matches'}")
+    for key in ("because", "nearest"):
+        if decision.get(key):
+            draw.say(f"  {key}: {decision[key]}")
+    return 0
+
+
+def _alerts(what: str) -> list[Alert]:
+    """Read a webhook body, one alert, or a list of alerts. Raises: PayloadError."""
+    try:
+        raw = sys.stdin.buffer.read() if what == "-" else Path(what).read_bytes()
+    except OSError as error:
+        raise PayloadError(f"{what} cannot be read: {error.strerror}") from error
+    now = datetime.now(UTC)
+    try:
+        found = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise PayloadError(f"{what} is not JSON: {error}") from error
+    if isinstance(found, Mapping) and "alerts" in found:
+        return list(Alertmanager(Settings()).decode(raw, now).alerts)
+    listed: list[Any] = found if isinstance(found, list) else [found]
+    return [_alert(what, each, now) for each in listed]
+
+
+def _alert(what: str, found: Any, now: datetime) -> Alert:
+    labels = found.get("labels") if isinstance(found, Mapping) else None
+    if not isinstance(labels, Mapping):
+        raise PayloadError(f"{what}: neither a webhook body nor an alert with labels")
+    texts = {str(name): str(value) for name, value in labels.items()}
+    annotations = {str(name): str(value) for name, value in (found.get("annotations") or {}).items()}
+    return Alert("alertmanager", identify("alertmanager", texts), texts, annotations, True, now)
+
+
+def init(parsed: Namespace) -> int:
+    """Write a configuration with fresh tokens, and the blocks to paste into the neighbours."""
+    token, person = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
+    deploy = shipped("deploy")
+    wanted = {
+        "responder.yaml": _CONFIG.format(token="responder.token", person=person),
+        "responder.token": token + "\n",
+        "alertmanager-receiver.yml": _RECEIVER,
+        "prometheus-scrape.yml": _SCRAPE,
+        "slack-manifest.yaml": (deploy / "slack-manifest.yaml").read_text("utf-8"),
+    }
+    folder: Path = parsed.dir
+    there = [name for name in wanted if (folder / name).exists()]
+    if there and not parsed.force:
+        raise ConfigError(f"{folder / there[0]} is already there; --force writes over it")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in wanted.items():
+        path = folder / name
+        path.touch(mode=0o600)
+        path.write_text(text.replace("file:responder.token", f"file:{(folder / 'responder.token').resolve()}"), "utf-8")
+        draw.say(f"wrote {path}")
+    draw.say("\nnext: responder check, then responder run, then responder fire")
+    return 0
+
+
+_CONFIG = """# What every key means: deploy/responder.example.yaml
+listen: 127.0.0.1:8080
+store: sqlite:responder.db
+receivers:
+  alertmanager: {{token: "file:{token}"}}
+chat:
+  console: {{}}
+  # slack: {{bot_token: "${{SLACK_BOT_TOKEN}}", channel: "#incidents"}}
+# llm: {{api_key: "${{ANTHROPIC_API_KEY}}"}}
+# tools: {{prometheus: {{url: "http://127.0.0.1:9090"}}}}
+api:
+  tokens:
+    - {{person: you@example.com, token: {person}, may: [read, ack, resolve, approve, reload]}}
+"""
+_RECEIVER = """# Into alertmanager.yml: the route first, with `continue`, so that nothing else changes for you.
+route:
+  routes:
+    - receiver: responder
+      continue: true
+      group_interval: 1m
+receivers:
+  - name: responder
+    webhook_configs:
+      - url: http://127.0.0.1:8080/webhooks/alertmanager
+        send_resolved: true
+        max_alerts: 0
+        http_config:
+          follow_redirects: false
+          authorization:
+            type: Bearer
+            credentials_file: /etc/alertmanager/responder.token # a copy of responder.token
+"""
+_SCRAPE = """# Into prometheus.yml.
+scrape_configs:
+  - job_name: responder
+    static_configs:
+      - targets: [127.0.0.1:8080]
+"""
+
+
+def agents_list(parsed: Namespace) -> int:
+    """List agents: name, model, what for."""
+    found = _library(config.load(parsed.config)).agents
+    if parsed.json:
+        draw.as_json(
+            [{"name": a.name, "model": a.model, "description": a.description, "tools": a.tools} for a in found.values()]
+        )
+        return 0
+    draw.table(("agent", "model", "what for"), [(a.name, a.model or "the phase's", a.headline) for a in found.values()])
+    return 0
+
+
+def agents_show(parsed: Namespace) -> int:
+    """Print one agent."""
+    library = _library(config.load(parsed.config))
+    agent = library.agent(parsed.name)
+    if agent is None:
+        raise ConfigError(f"no agent {parsed.name!r}; known: {', '.join(sorted(library.agents))}")
+    draw.say(f"{agent.name}: {agent.headline}", "bold")
+    draw.say(f"model: {agent.model or 'that of the phase'}; tools: {', '.join(agent.tools) or 'all'}\n")
+    draw.say(agent.body)
+    return 0
+
+
+def agents_check(parsed: Namespace) -> int:
+    """Read agent files and say what is wrong; a folder of bare agent files will do."""
+    if parsed.path is None:
+        library = _library(config.load(parsed.config))
+    else:
+        if not parsed.path.is_dir():
+            raise ConfigError(f"{parsed.path} is not a folder")
+        library = load_library([shipped("runbooks"), parsed.path])
+    return _report([str(error) for error in library.errors], list(library.warnings), False)
+
+
+def _library(settings: config.Settings) -> Library:
+    return load_library([shipped("runbooks"), *settings.runbooks])

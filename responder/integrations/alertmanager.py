@@ -1,0 +1,211 @@
+"""Prometheus Alertmanager: receives its webhooks (version 4).
+
+Source of the format: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config and Alertmanager's
+template.Data. Top-level `status` is never read: with `max_alerts` it describes only what was not cut off.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from hmac import compare_digest
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, SecretStr, field_validator
+
+from responder.model import Alert, BadEntry, Decoded, identify
+from responder.ports import Plugin, Receiver, Surroundings
+
+MAX_BYTES = 8 << 20  # about 15 000 alerts
+EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)  # Go's zero time is year 1; nothing fired before Prometheus was thought of
+MAX_LABELS = 10_000
+
+
+class Settings(BaseModel, frozen=True, extra="forbid"):
+    """`token`: what Alertmanager sends as `Authorization: Bearer`; several during a rotation. `url`: its own API."""
+
+    token: SecretStr | None = None
+    tokens: tuple[SecretStr, ...] = ()
+    url: str = ""
+
+    @field_validator("token")
+    @classmethod
+    def _not_empty(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value():
+            raise ValueError("the token is empty; set it, or remove the key")
+        return value
+
+
+class Alertmanager:
+    """Decodes version 4 bodies; whatever it cannot read it hands on as bad entries."""
+
+    name = "alertmanager"
+    max_bytes = MAX_BYTES
+
+    def __init__(self, settings: Settings) -> None:
+        """Keep the tokens as the bytes that headers are compared with."""
+        listed = [*settings.tokens, *([settings.token] if settings.token else [])]
+        self._tokens = [f"Bearer {token.get_secret_value()}".encode() for token in listed]
+
+    @property
+    def guarded(self) -> bool:
+        """Whether a secret is set."""
+        return bool(self._tokens)
+
+    def authorize(self, headers: Mapping[str, str]) -> bool:
+        """Compare the bearer token in constant time."""
+        if not self._tokens:
+            return True
+        sent = headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+        sent = b"Bearer " + sent[7:].strip() if sent[:7].lower() == b"bearer " else sent
+        return any([compare_digest(sent, token) for token in self._tokens])
+
+    def verify(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """Alertmanager has no signature."""
+        return True
+
+    def decode(self, body: bytes, received_at: datetime) -> Decoded:
+        """Turn one webhook into alerts.
+
+        Args: body: JSON, {"version": "4", "groupKey": str, "truncatedAlerts": int, "externalURL": str,
+          "alerts": [{"status": str, "labels": {str: str}, "annotations": {...}, "startsAt": RFC 3339, "endsAt": ...}]}
+        Returns: One alert per element that can be read; the others, or the whole body, in `bad`.
+        """
+        try:
+            found = read_json(body)
+        except (ValueError, RecursionError) as error:
+            return Decoded((), (BadEntry(f"not JSON: {str(error)[:200]}", body, 0),))
+        if not isinstance(found, dict) or not isinstance(found.get("alerts"), list):
+            return Decoded((), (BadEntry('no list "alerts"; is a `payload:` set in the receiver?', body, 0),))
+        alerts, bad = [], []
+        for element in found["alerts"]:
+            try:
+                alerts.append(_alert(element, received_at))
+            except (ValueError, TypeError, OverflowError) as error:
+                bad.append(BadEntry(str(error)[:200], json.dumps(element).encode(), 1))
+        truncated = found.get("truncatedAlerts")
+        return Decoded(
+            tuple(alerts),
+            tuple(bad),
+            group_key=str(found.get("groupKey") or "")[:2000],
+            truncated=truncated if isinstance(truncated, int) and truncated > 0 else 0,
+            sender=str(found.get("externalURL") or "")[:500],
+        )
+
+
+def read_json(body: bytes) -> Any:
+    """Read JSON strictly first; then forgiving of bad UTF-8, a byte order mark, NaN, and huge numbers.
+
+    Raises: ValueError, RecursionError: not JSON at all.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            return json.loads(body.decode("utf-16"))
+        return _scrubbed(json.loads(body.decode("utf-8-sig", "replace"), parse_constant=str, parse_int=_number))
+
+
+def _number(digits: str) -> int | str:
+    return int(digits) if len(digits) < 20 else digits  # noqa: PLR2004 - what fits 64 bits
+
+
+def _scrubbed(value: Any) -> Any:
+    """Replace lone surrogates: one in a label would break the database, the matchers and the metrics page."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_scrubbed(key): _scrubbed(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_scrubbed(each) for each in value]
+    return value
+
+
+def _alert(element: Any, received_at: datetime) -> Alert:
+    if not isinstance(element, dict):
+        raise TypeError(f"an element of alerts is {type(element).__name__}, not an object")
+    labels = _texts(element.get("labels"), "labels")
+    ended_at = _time(element.get("endsAt"))
+    return Alert(
+        source="alertmanager",
+        identity=identify("alertmanager", labels),
+        labels=labels,
+        annotations=_texts(element.get("annotations"), "annotations"),
+        firing=_firing(element.get("status"), ended_at, received_at),
+        received_at=received_at,
+        started_at=_time(element.get("startsAt")),
+        ended_at=ended_at,
+        generator_url=_text(element.get("generatorURL"))[:2000],
+    )
+
+
+def _firing(status: object, ended_at: datetime | None, received_at: datetime) -> bool:
+    """Say `resolved` only when the sender clearly does: when unsure, it fires."""
+    if status is None:
+        return ended_at is None or ended_at > received_at
+    return status != "resolved"
+
+
+def _texts(value: object, what: str) -> dict[str, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise TypeError(f"{what} is {type(value).__name__}, not an object")
+    if len(value) > MAX_LABELS:
+        raise ValueError(f"{len(value)} {what}")
+    try:  # the common case: all are text and clean
+        if "\0" not in "".join(value.values()) and "\0" not in "".join(value):
+            return value
+    except TypeError:
+        pass
+    return {_text(key): _text(each) for key, each in value.items()}
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    said = value if isinstance(value, str) else json.dumps(value)
+    return said.replace("\0", "\ufffd")
+
+
+def _time(value: object) -> datetime | None:
+    """Read RFC 3339 with any number of fractional digits; None for Go's zero time and for what is no time."""
+    if not isinstance(value, str) or value.startswith("0001-"):
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return at if at >= EARLIEST else None
+
+
+def _snippet(settings: BaseModel, base_url: str) -> str:
+    """Give the receiver block for alertmanager.yml."""
+    secured = isinstance(settings, Settings) and (settings.token is not None or bool(settings.tokens))
+    auth = (
+        "\n        authorization: {type: Bearer, credentials_file: /etc/alertmanager/responder.token}"
+        if secured
+        else ""
+    )
+    return f"""receivers:
+  - name: responder
+    webhook_configs:
+      - url: {base_url}/webhooks/alertmanager
+        send_resolved: true
+        max_alerts: 0
+        http_config:
+          follow_redirects: false{auth.replace(chr(10) + "        ", chr(10) + "          ")}
+"""
+
+
+@asynccontextmanager
+async def open_alertmanager(settings: Settings, around: Surroundings) -> AsyncIterator[Receiver]:
+    """Give the receiver; nothing is held open."""
+    yield Alertmanager(settings)
+
+
+plugin = Plugin(Settings, receiver=open_alertmanager, snippet=_snippet)

@@ -1,0 +1,51 @@
+"""Our own alerts: what the daemon has to say of itself comes in by the same inbox and is judged by the same rules."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+import orjson
+from pydantic import BaseModel
+
+from responder.model import Alert, Decoded, identify
+from responder.ports import Plugin, Receiver, Surroundings
+
+
+class Settings(BaseModel, frozen=True, extra="forbid"):
+    """Nothing to set."""
+
+
+class Own:
+    """Reads bodies that only this process writes; nobody can post them."""
+
+    name = "responder"
+    max_bytes = 1 << 20
+    guarded = True
+
+    def authorize(self, headers: Mapping[str, str]) -> bool:
+        """Nobody from outside."""
+        return False
+
+    def verify(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """Nobody from outside."""
+        return False
+
+    def decode(self, body: bytes, received_at: datetime) -> Decoded:
+        """Turn {"alerts": [{"labels": {}, "annotations": {}, "resolved": bool}]} into alerts."""
+        alerts = []
+        for each in orjson.loads(body)["alerts"]:
+            identity = identify("responder", each["labels"])
+            firing = not each.get("resolved", False)
+            alerts.append(Alert("responder", identity, each["labels"], each["annotations"], firing, received_at))
+        return Decoded(tuple(alerts))
+
+
+@asynccontextmanager
+async def open_own(settings: Settings, around: Surroundings) -> AsyncIterator[Receiver]:
+    """Give the receiver; nothing is held open."""
+    yield Own()
+
+
+plugin = Plugin(Settings, receiver=open_own)

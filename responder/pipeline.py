@@ -1,0 +1,196 @@
+"""From a body's alerts to a Move. Read this first: it is the whole decision, and it does no I/O.
+
+    identify      an alert is an identity (source + labels); its newest episode says whether it is news
+    classify      the rules give severity, runbook and group to what fires
+    join or open  a group has one open incident; within 30 min of resolving it opens again
+    tell          opened, raised, reopened from resolved: a page. All else: a line in the thread
+
+The caller (`workers/inbox.py`) reads the View and writes the Move in one transaction; on a conflict it does both again.
+The runs that a Move opens, `watch` and `chain`, are carried out by `workers/runs.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from responder import incidents
+from responder.model import Alert, Decision, Episode, EpisodeChange, Incident, Move, NewEpisode, Ref, Severity
+from responder.rules import RuleSet
+
+STALE_WITHIN = timedelta(seconds=60)  # of a resolve, an alert that began before it is a late copy
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the store knows: newest episode by identity, newest incident by group key, incidents by number."""
+
+    episodes: Mapping[str, Episode]
+    groups: Mapping[str, Incident]
+    incidents: Mapping[int, Incident]
+
+
+def move(
+    alerts: Sequence[Alert], decisions: Sequence[Decision | None], view: View, rules: RuleSet, now: datetime
+) -> Move:
+    """Give what is to be written for these alerts: an identity stands in them once, an ended alert has no decision."""
+    work = _Work(view, rules, now)
+    for alert, decision in zip(alerts, decisions, strict=True):
+        work.move.counts["entries", ""] += alert.entries
+        work.move.counts["alerts", f"{alert.source}/{'firing' if alert.firing else 'resolved'}"] += alert.entries
+        episode = view.episodes.get(alert.identity)
+        if decision is None:
+            work.ended(alert, episode)
+        elif episode is not None and episode.firing:
+            work.repeats(alert, decision, episode)
+        else:
+            work.begins(alert, decision, episode)
+    for each in work.pending.values():
+        work.tell(each)
+    return work.move
+
+
+@dataclass(slots=True)
+class _Pending:
+    """One incident as it becomes in this move; `was` is None when the move opens it."""
+
+    was: Incident | None
+    now: Incident
+    joined: list[Alert] = field(default_factory=list)
+    known: int = 0  # of the joined, those whose episode was counted here before it ended
+    ended: list[Alert] = field(default_factory=list)
+    left: list[Alert] = field(default_factory=list)  # they fire on in another incident
+    worse: tuple[Severity, str, str] | None = None  # the worst severity asked for, why, and the rule's channel
+    ruled: bool = False  # its channel is the rule's, not that of a severity
+
+
+@dataclass(slots=True)
+class _Work:
+    view: View
+    rules: RuleSet
+    now: datetime
+    move: Move = field(default_factory=Move)
+    pending: dict[Ref, _Pending] = field(default_factory=dict)
+    placed: dict[str, _Pending] = field(default_factory=dict)  # group key -> where this move puts its alerts
+
+    def begins(self, alert: Alert, decision: Decision, episode: Episode | None) -> None:
+        """A start after the last end is a new episode; one before it is a late copy, or a resolve that was none."""
+        self.move.counts["rule_hits", decision.rule] += alert.entries
+        start = min(alert.started_at or alert.received_at, alert.received_at)
+        if episode is None or episode.ended_at is None or start > episode.ended_at:
+            self.move.episodes.append(NewEpisode(alert, self.place(alert, decision), start, None, alert.entries))
+        elif alert.received_at - episode.received_at <= STALE_WITHIN:
+            self.only_count(alert, episode)
+        else:  # Alertmanager resolves by timeout when it loses Prometheus
+            home = self.place(alert, decision)
+            self.pending[home].known += home == episode.incident
+            self.move.joined.append(
+                EpisodeChange(episode.id, alert.received_at, alert.entries, incident=home, reopen=True)
+            )
+
+    def repeats(self, alert: Alert, decision: Decision, episode: Episode) -> None:
+        """It fires still: the earliest start is kept, nobody is paged; what a person resolved sleeps for an hour."""
+        self.move.counts["rule_hits", decision.rule] += alert.entries
+        home = self.view.incidents.get(episode.incident or 0)
+        moved: Ref | None = None
+        if home is None or (home.status.ended and not incidents.stays_resolved(home, self.now)):
+            moved = self.place(alert, decision, again=home)
+        elif not home.status.ended and decision.severity < home.severity:
+            self.rise(self.held(home), decision, alert.name)
+        start = alert.started_at if alert.started_at and alert.started_at < episode.started_at else None
+        fresh = alert.annotations if alert.annotations != episode.annotations else None
+        self.move.joined.append(EpisodeChange(episode.id, alert.received_at, alert.entries, start, None, fresh, moved))
+
+    def ended(self, alert: Alert, episode: Episode | None) -> None:
+        """Resolved closes the open episode unless its end lies before the start; with none open it pages nobody."""
+        end = min(alert.ended_at or alert.received_at, alert.received_at)
+        if episode is not None and episode.firing and end >= episode.started_at:
+            self.move.joined.append(EpisodeChange(episode.id, alert.received_at, alert.entries, ended_at=end))
+            home = self.view.incidents.get(episode.incident or 0)
+            if home is not None:
+                self.held(home).ended.append(alert)
+        elif episode is not None and (episode.ended_at is None or end <= episode.ended_at):
+            self.only_count(alert, episode)
+        else:
+            start = min(alert.started_at or end, end)
+            self.move.episodes.append(NewEpisode(alert, None, start, end, alert.entries))
+
+    def only_count(self, alert: Alert, episode: Episode) -> None:
+        """A late copy: counted, nothing else."""
+        self.move.joined.append(EpisodeChange(episode.id, alert.received_at, alert.entries))
+        self.move.counts["stale", ""] += alert.entries
+
+    def place(self, alert: Alert, decision: Decision, again: Incident | None = None) -> Ref:
+        """Find a firing alert's incident: the group's open one, one just resolved, `again`, or a new one."""
+        each = self.placed.get(decision.group_key)
+        if each is None:
+            each = self.placed[decision.group_key] = self.find(alert, decision, again)
+        if each.now.status.ended:
+            mention = self.rules.policy.of(min(each.now.severity, decision.severity)).mention
+            why = f"{incidents.listed([alert])} fires again"
+            each.now = incidents.reopened(self.move, each.now, why, mention, self.now)
+        if again is None or again.id != each.now.id:  # else it was counted there all the time
+            each.joined.append(alert)
+            if again is not None:
+                self.held(again).left.append(alert)
+        each.now = incidents.with_facts(each.now, decision.distinct)
+        self.rise(each, decision, alert.name)
+        return incidents.ref(each.now)
+
+    def find(self, alert: Alert, decision: Decision, again: Incident | None) -> _Pending:
+        """Find a group's incident in the store, or make it."""
+        found = self.view.groups.get(decision.group_key)
+        if found is not None and found.status.ended and not incidents.may_reopen(found, self.now):
+            found = again if again is not None and again.group_key == decision.group_key else None
+        if found is not None:
+            return self.held(found)
+        channel = decision.channel or self.rules.policy.of(decision.severity).channel
+        explained = self.rules.explain(alert).as_dict()
+        each = self.held(incidents.new(decision, alert, channel, explained, self.now))
+        each.ruled = bool(decision.channel)
+        return each
+
+    def rise(self, each: _Pending, decision: Decision, name: str) -> None:
+        """Severity only rises here; an incident that nobody has heard of simply starts higher."""
+        to = decision.severity
+        if each.was is None:
+            each.now = replace(each.now, severity=min(each.now.severity, to))
+        elif to < each.now.severity and (each.worse is None or to < each.worse[0]):
+            each.worse = (to, f"{name} is {to}", decision.channel)
+
+    def held(self, incident: Incident) -> _Pending:
+        """Give the incident's place in this move."""
+        return self.pending.setdefault(incidents.ref(incident), _Pending(incident if incident.id else None, incident))
+
+    def tell(self, each: _Pending) -> None:
+        """Write one incident's part of the story, however many alerts it had."""
+        firing = each.now.firing + len(each.joined) - len(each.ended) - len(each.left)
+        open_for_s = (self.now - each.now.opened_at).total_seconds()
+        grown = self.rules.raised(
+            each.now.rule, each.now.severity, facts=each.now.facts, firing=firing, open_for_s=open_for_s
+        )
+        if each.was is None:
+            channel = each.now.channel if each.ruled else self.rules.policy.of(grown).channel or each.now.channel
+            first = replace(each.now, severity=grown, channel=channel, firing=firing, episodes=firing)
+            self.move.opened.append(first)
+            incidents.opened(self.move, first, self.now)
+            return
+        if each.joined:
+            each.now = incidents.grew(self.move, each.now, each.joined, self.now, known=each.known)
+        if each.ended:
+            each.now = incidents.calmed(self.move, each.now, each.ended, self.now)
+        if each.left:
+            each.now = incidents.thinned(self.move, each.now, each.left, self.now)
+        if not each.now.status.ended:
+            self.raise_once(each, grown)
+        if each.now != each.was:
+            self.move.changed.append(each.now)
+
+    def raise_once(self, each: _Pending, grown: Severity) -> None:
+        """One page, however many alerts ask for more, and for whatever reason."""
+        to, why, channel = (grown, "it has grown", "")
+        if each.worse is not None and each.worse[0] <= grown:
+            to, why, channel = each.worse
+        policy = self.rules.policy.of(to)
+        each.now = incidents.raised(self.move, each.now, to, why, policy.mention, channel or policy.channel, self.now)

@@ -1,0 +1,88 @@
+"""Finds the integrations, one file or folder each under `integrations/`, and opens the parts that the settings name."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from responder import integrations
+from responder.config import Settings, read_section
+from responder.errors import ConfigError
+from responder.ports import Chat, Plugin, Receiver, Surroundings, Tool
+
+ALWAYS = ("responder",)  # receivers that need no line in the settings
+DEFAULT_CHAT = "console"
+
+
+def names() -> list[str]:
+    """Name every integration that is there, without opening any."""
+    return sorted(module.name for module in pkgutil.iter_modules(integrations.__path__))
+
+
+def plugin(name: str, section: str) -> Plugin:
+    """Give one integration. Raises: ConfigError: there is none of this name."""
+    if name not in names():
+        raise ConfigError(f"{section}.{name}: no such integration; known: {', '.join(names())}")
+    found = importlib.import_module(f"{integrations.__name__}.{name}").plugin
+    assert isinstance(found, Plugin)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """One part that the settings ask for: its plugin and its settings, read but not opened."""
+
+    name: str
+    section: str
+    plugin: Plugin
+    settings: BaseModel
+
+
+def choose(settings: Settings) -> list[Chosen]:
+    """Read every integration's settings. Raises: ConfigError: a name or key that is not known, or a wrong value."""
+    sections: dict[str, Mapping[str, Mapping[str, Any]]] = {
+        "receivers": {**{name: {} for name in ALWAYS}, **settings.receivers},
+        "chat": settings.chat or {DEFAULT_CHAT: {}},
+        "tools": settings.tools,
+    }
+    chosen = []
+    for section, parts in sections.items():
+        for name, values in parts.items():
+            found = plugin(name, section)
+            if getattr(found, {"receivers": "receiver"}.get(section, section)) is None:
+                raise ConfigError(f"{section}.{name}: {name} cannot be used under {section}")
+            chosen.append(Chosen(name, section, found, read_section(found.settings, f"{section}.{name}", values)))
+    return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The opened integrations, by what they do."""
+
+    receivers: Mapping[str, Receiver]
+    chats: Mapping[str, Chat]
+    tools: Mapping[str, Tool]
+
+
+@asynccontextmanager
+async def open_parts(chosen: list[Chosen], around: Surroundings) -> AsyncIterator[Parts]:
+    """Open all; close them in reverse order."""
+    async with AsyncExitStack() as opened:
+        receivers: dict[str, Receiver] = {}
+        chats: dict[str, Chat] = {}
+        tools: dict[str, Tool] = {}
+        for each in chosen:
+            if each.section == "receivers" and each.plugin.receiver is not None:
+                receivers[each.name] = await opened.enter_async_context(each.plugin.receiver(each.settings, around))
+            elif each.section == "chat" and each.plugin.chat is not None:
+                chats[each.name] = await opened.enter_async_context(each.plugin.chat(each.settings, around))
+            elif each.plugin.tools is not None:
+                for tool in await opened.enter_async_context(each.plugin.tools(each.settings, around)):
+                    tools[tool.spec.name] = tool
+        yield Parts(receivers, chats, tools)

@@ -1,0 +1,174 @@
+"""Every Protocol on one page: what the middle of the house asks of its edges."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from responder.model import (
+    Cursor,
+    Decoded,
+    Done,
+    Episode,
+    InboxRow,
+    Incident,
+    Marker,
+    Message,
+    ModelReply,
+    ModelRequest,
+    Move,
+    OutboxPost,
+    Run,
+    ToolResult,
+    ToolSpec,
+)
+
+
+class Clock(Protocol):
+    """Time: `now` is aware UTC for records, `monotonic` is seconds for durations, `sleep` waits."""
+
+    def now(self) -> datetime: ...
+    def monotonic(self) -> float: ...
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class Ids(Protocol):
+    """Randomness: `token` is a short unguessable word, `fraction` lies in [0, 1)."""
+
+    def token(self) -> str: ...
+    def fraction(self) -> float: ...
+
+
+class Receiver(Protocol):
+    """One source of alerts. `max_bytes` caps a body; `authorize` judges the headers alone, before a byte is read.
+
+    `authorize` -> True, or False for 401. `decode` never raises for content: what it cannot read it returns as `bad`.
+    """
+
+    name: str
+    max_bytes: int
+
+    @property
+    def guarded(self) -> bool: ...
+    def authorize(self, headers: Mapping[str, str]) -> bool: ...
+    def verify(self, headers: Mapping[str, str], body: bytes) -> bool: ...
+    def decode(self, body: bytes, received_at: datetime) -> Decoded: ...
+
+
+class Chat(Protocol):
+    """A place with threads. `post` -> (channel id, ts). All raise TransientError or PermanentError, nothing else.
+
+    `find` looks for our own message by its marker; None = looked and not there. `permalink` -> URL or "".
+    """
+
+    name: str
+    channel: str
+
+    async def post(
+        self, message: Message, *, channel: str, thread_ts: str, broadcast: bool, marker: Marker
+    ) -> tuple[str, str]: ...
+    async def edit(self, message: Message, *, channel: str, ts: str, marker: Marker) -> None: ...
+    async def find(
+        self, marker: Marker, *, channel: str, thread_ts: str, since: datetime
+    ) -> tuple[str, str] | None: ...
+    async def permalink(self, *, channel: str, ts: str) -> str: ...
+
+
+class Tool(Protocol):
+    """Something that reads. `call` gets arguments that fit the schema; it raises TransientError when out of reach."""
+
+    spec: ToolSpec
+
+    async def call(self, args: Mapping[str, Any]) -> ToolResult: ...
+
+
+class Model(Protocol):
+    """A language model. `complete` raises TransientError (worth another try) or PermanentError (a person must act)."""
+
+    async def complete(self, request: ModelRequest) -> ModelReply: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """What a run has behind it when it is loaded: finished steps, wake times, and signals not yet consumed."""
+
+    run: Run
+    done: Mapping[str, object]
+    wakes: Mapping[str, datetime]
+    signals: Sequence[tuple[int, str, object]]  # (id, topic, value) in order
+
+
+class Store(Protocol):
+    """The database. Each write is one transaction; errors are StoreError, Conflict where a row changed meanwhile."""
+
+    def bell(self, topic: str) -> asyncio.Event: ...  # "inbox", "outbox" or "runs": set when it has new rows
+    # T1
+    async def accept(self, receiver: str, body: bytes, *, at: datetime, request_id: str, webhook_id: str) -> bool: ...
+    # inbox worker
+    async def cursor(self) -> Cursor: ...
+    async def waiting(self, after: int, limit: int) -> list[InboxRow]: ...
+    async def episodes(self, identities: Sequence[str]) -> dict[str, Episode]: ...
+    async def groups(self, keys: Sequence[str], ids: Sequence[int]) -> list[Incident]: ...
+    async def commit(self, move: Move) -> list[int]: ...  # T2 -> ids of the incidents opened, in order
+    async def trim(self, *, before: datetime, limit: int) -> int: ...
+    # people and pages
+    async def incident(self, number: int) -> Incident | None: ...
+    async def incidents(
+        self, *, before: int | None, statuses: Sequence[str], severities: Sequence[str], limit: int
+    ) -> list[Incident]: ...
+    async def record(self, number: int) -> dict[str, list[dict[str, Any]]]: ...
+    # outbox
+    async def due_posts(self, now: datetime, limit: int) -> list[OutboxPost]: ...
+    async def sending(self, post: OutboxPost, at: datetime) -> bool: ...  # T4 intent
+    async def sent(self, post: OutboxPost, *, channel: str, ts: str, at: datetime) -> None: ...  # T4 outcome
+    async def held(
+        self, post: OutboxPost, *, until: datetime, error: str, whole_channel: bool, state: str = "queued"
+    ) -> None: ...
+    async def failed(self, post: OutboxPost, *, at: datetime, error: str, reroute: str) -> None: ...
+    # engine
+    async def due_runs(self, now: datetime, limit: int) -> list[Run]: ...
+    async def load(self, run: Run) -> Journal: ...
+    async def pin(self, run: Run, text: Mapping[str, object]) -> None: ...
+    async def step(self, run: Run, name: str, done: Done, at: datetime) -> None: ...  # T3
+    async def intent(self, run: Run, name: str, at: datetime) -> None: ...  # T4 intent of an action
+    async def wake(self, run: Run, name: str, at: datetime) -> None: ...
+    async def consume(self, run: Run, name: str, signal: int, value: object, at: datetime) -> None: ...  # T5
+    async def park(self, run: Run, *, until: datetime | None, seen: int) -> bool: ...
+    async def finish(self, run: Run, *, state: str, result: object, at: datetime) -> None: ...
+    # figures
+    async def figures(self) -> dict[tuple[str, str], float]: ...
+    async def can_commit(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What an integration may use besides its own settings."""
+
+    clock: Clock
+    ids: Ids
+    base_url: str = ""  # where people reach us, "" when unknown
+
+
+Opened = Callable[[Any, Surroundings], AbstractAsyncContextManager[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """What one file under `integrations/` exports as `plugin`: its settings, and how to open each part it plays.
+
+    receiver -> Receiver; chat -> Chat; tools -> Sequence[Tool]. Each opener is an async context manager of
+    (settings, Surroundings).
+    """
+
+    settings: type[BaseModel]
+    receiver: Opened | None = None
+    chat: Opened | None = None
+    tools: Opened | None = None
+    snippet: Callable[[BaseModel, str], str] | None = None  # the sender's own configuration, for `responder init`
+    extra: Mapping[str, object] = field(default_factory=dict)

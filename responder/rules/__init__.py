@@ -1,0 +1,20 @@
+"""From rule files to a decision about each alert: severity, runbook, group, systems, channel. Pure but for reading."""
+
+from responder.rules.classify import RuleSet, page_everything
+from responder.rules.explain import Explanation
+from responder.rules.fields import RulesError
+from responder.rules.loader import load, load_policy
+from responder.rules.policy import Policy, SeverityPolicy
+from responder.rules.rule import Rule
+
+__all__ = [
+    "Explanation",
+    "Policy",
+    "Rule",
+    "RuleSet",
+    "RulesError",
+    "SeverityPolicy",
+    "load",
+    "load_policy",
+    "page_everything",
+]

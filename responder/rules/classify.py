@@ -1,0 +1,145 @@
+"""From an alert to a decision: the first rule that matches, and what may raise it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from hashlib import blake2b
+
+from responder.errors import FileError
+from responder.model import Alert, Decision, Severity
+from responder.rules.explain import Explanation, explain
+from responder.rules.index import Index
+from responder.rules.policy import Policy
+from responder.rules.rule import Raise, Rule
+
+MAX_KEY_CHARS = 1000  # a longer group key is replaced by its digest: label values come from strangers
+BACKSTOP = Rule("backstop", (), Severity.P2)
+PAGE_EVERYTHING = Rule("page-everything", (), Severity.P1)
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+RESERVED_NAMES = frozenset((BACKSTOP.name, PAGE_EVERYTHING.name))
+
+
+class RuleSet:
+    """All rules of one revision, read once and never changed; a reload makes a new one.
+
+    `warnings` say what is allowed and yet looks wrong; `degraded` says why the user's own rules do not serve, or "".
+    """
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        policy: Policy | None = None,
+        *,
+        warnings: Sequence[FileError] = (),
+        backstop: Rule = BACKSTOP,
+        degraded: str = "",
+    ) -> None:
+        """Index the rules. Args: backstop: what decides when no rule matches."""
+        self.rules = tuple(rules)
+        self.policy = policy or Policy()
+        self.warnings = tuple(warnings)
+        self.backstop = backstop
+        self.degraded = degraded
+        self.revision = _revision(self.rules, self.policy, backstop)
+        self._prepared = [_Prepared(rule) for rule in (*self.rules, backstop)]
+        self._last = len(self.rules)  # position of the backstop
+        self._named = {prepared.rule.name: prepared.rule for prepared in self._prepared}
+        self._index = Index([rule.matchers for rule in self.rules])
+
+    def classify(self, alert: Alert) -> Decision:
+        """Decide one alert. `tried` stays empty: `explain` fills it when somebody will read it."""
+        labels = alert.labels
+        matched = self._index.matches(labels)
+        first = self._prepared[next(matched, self._last)]
+        severity = first.rule.severity_of(alert)
+        channels: list[str] = []
+        if first.rule.goes_on:
+            for at in matched:
+                later = self._prepared[at].rule
+                severity = min(severity, later.severity_of(alert))
+                channels.append(later.channel)
+                if not later.goes_on:
+                    break
+        own = self.policy.of(severity)
+        channel = first.rule.channel or own.channel
+        return Decision(
+            rule=first.rule.name,
+            severity=severity,
+            runbook=first.rule.runbook or own.runbook,
+            group_key=_group_key(first.rule, labels),
+            systems=tuple(dict.fromkeys(labels[name] for name in first.rule.systems if labels.get(name))),
+            channel=channel,
+            extra_channels=tuple(dict.fromkeys(extra for extra in channels if extra and extra != channel)),
+            matched_by=first.matched_by,
+            revision=self.revision,
+            distinct=tuple((name, labels[name]) for name in first.distinct if labels.get(name)),
+        )
+
+    def explain(self, alert: Alert) -> Explanation:
+        """Decide one alert and say why: the rules tried, where the severity comes from, and the nearest miss."""
+        return explain(self.rules, self.backstop, alert, self.classify(alert))
+
+    def raised(
+        self, rule: str, severity: Severity, *, facts: Mapping[str, Collection[str]], firing: int, open_for_s: float
+    ) -> Severity:
+        """Give an incident's severity after its rule's `raise`: never lower, and unchanged when the rule is gone.
+
+        Args: facts: label -> its distinct values so far; firing: open episodes; open_for_s: since opened_at.
+        """
+        met = [c.to for c in self._conditions(rule) if c.met_by_incident(facts, firing, open_for_s)]
+        return min([severity, *met])
+
+    def next_raise_s(self, rule: str, severity: Severity) -> float | None:
+        """Say how many seconds after opening the next raise by time is due, None when none is left."""
+        due = [c.at_least for c in self._conditions(rule) if c.kind == "open_for" and c.to < severity]
+        return min(due, default=None)
+
+    def _conditions(self, name: str) -> tuple[Raise, ...]:
+        rule = self._named.get(name)
+        return rule.raises if rule else ()
+
+
+class _Prepared:
+    """A rule with what classification asks for most, worked out once."""
+
+    __slots__ = ("distinct", "matched_by", "rule")
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.matched_by = rule.matched_by
+        self.distinct = tuple(dict.fromkeys(c.name for c in rule.raises if c.kind == "distinct"))
+
+
+def page_everything(reason: str, shipped_policy: Policy | None = None) -> RuleSet:
+    """Give the rules of last resort: the user's own cannot be read, so every alert pages as a P1.
+
+    Args: reason: what is wrong with the user's rules, for `degraded`.
+    """
+    return RuleSet((), shipped_policy, backstop=PAGE_EVERYTHING, degraded=reason)
+
+
+def _group_key(rule: Rule, labels: Mapping[str, str]) -> str:
+    """Name the incident that an alert belongs to: a JSON list, so that no value can pass for another's."""
+    parts: list[object] = [rule.name]
+    complete = True
+    for name in rule.group_by:
+        value = labels.get(name, "")
+        complete = complete and value != ""
+        parts.append((name, value))
+    if not complete and "alertname" not in rule.group_by:
+        parts.append(("alertname", labels.get("alertname", "")))
+    key = _JSON.encode(parts)
+    if len(key) <= MAX_KEY_CHARS:
+        return key
+    return _JSON.encode([rule.name, blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()])
+
+
+def _revision(rules: Sequence[Rule], policy: Policy, backstop: Rule) -> str:
+    """Give 12 hex digits over what the rules mean: comments and places do not count."""
+    digest = blake2b(digest_size=6)
+    for rule in (*rules, backstop):
+        digest.update(repr((rule.name, rule.matchers, rule.severity, rule.raises, rule.runbook)).encode())
+        digest.update(repr((rule.group_by, rule.systems, rule.channel, rule.goes_on)).encode())
+    digest.update(repr(policy).encode())
+    return digest.hexdigest()

@@ -1,0 +1,154 @@
+"""From rule files and folders to a RuleSet, or to every mistake in them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from responder.errors import FileError
+from responder.files import line_of, read_yaml
+from responder.rules.classify import RESERVED_NAMES, RuleSet
+from responder.rules.fields import Fields, RulesError
+from responder.rules.policy import Policy
+from responder.rules.read_policy import FILE_NAME, read_policy
+from responder.rules.read_rule import read_rule
+from responder.rules.rule import Rule
+
+SUFFIXES = (".yaml", ".yml")
+TESTS = "tests"
+
+
+@dataclass
+class _Reading:
+    """What has been read so far."""
+
+    runbooks: Collection[str] | None
+    rules: list[Rule] = field(default_factory=list)
+    names: dict[str, Rule] = field(default_factory=dict)
+    errors: list[FileError] = field(default_factory=list)
+    warnings: list[FileError] = field(default_factory=list)
+
+
+def load(paths: Sequence[Path], *, runbooks: Collection[str] | None = None, shipped: Path | None = None) -> RuleSet:
+    """Read all rules, files of a folder in the order of their names.
+
+    Args: paths: folders and files; runbooks: the names that exist, None = do not check; shipped: the rules folder (or
+        `policy.yaml`) that serves when no path holds a policy of its own.
+    Returns: the rules; what is allowed and yet looks wrong is in its `warnings`.
+    Raises: RulesError: with every mistake of all files.
+    """
+    reading = _Reading(runbooks)
+    rule_files, policies = _files(paths, reading)
+    for path in rule_files:
+        _read_file(path, reading)
+    policy = _policy(policies, shipped, reading)
+    if reading.errors:
+        raise RulesError(reading.errors)
+    return RuleSet(reading.rules, policy, warnings=[*reading.warnings, *_unreached(reading.rules)])
+
+
+def load_policy(path: Path) -> Policy:
+    """Read one `policy.yaml`, or the one in a folder. Raises: RulesError."""
+    errors: list[FileError] = []
+    policy = _try_policy(path / FILE_NAME if path.is_dir() else path, errors, None)
+    if errors:
+        raise RulesError(errors)
+    return policy
+
+
+def _files(paths: Sequence[Path], reading: _Reading) -> tuple[list[Path], list[Path]]:
+    """Find the rule files and the policies, each once."""
+    rules: dict[Path, Path] = {}
+    policies: dict[Path, Path] = {}
+    for path in paths:
+        found = list(_folder(path, reading)) if path.is_dir() else [path]
+        for file in found:
+            (policies if file.name == FILE_NAME else rules).setdefault(file.resolve(), file)
+        if not found:
+            reading.errors.append(FileError(str(path), 0, "holds no rule file (*.yaml); is it the right folder?"))
+    return list(rules.values()), list(policies.values())
+
+
+def _folder(path: Path, reading: _Reading) -> Iterator[Path]:
+    for entry in sorted(path.iterdir(), key=lambda entry: entry.name):
+        if entry.name.startswith("."):  # an editor's copies, a mounted volume's own folders
+            continue
+        if entry.is_dir():
+            if entry.name != TESTS and any(inner.suffix in SUFFIXES for inner in entry.iterdir()):
+                reading.warnings.append(
+                    FileError(str(entry), 0, "folders in a rules folder are not read; name it in rules:")
+                )
+        elif entry.suffix in SUFFIXES:
+            yield entry
+
+
+def _read_file(path: Path, reading: _Reading) -> None:
+    try:
+        found = read_yaml(path)
+    except FileError as error:
+        reading.errors.append(error)
+        return
+    if found is None:
+        reading.warnings.append(FileError(str(path), 0, "the file is empty: it holds no rules"))
+        return
+    for item, line in _items(path, found, reading):
+        rule = read_rule(path, item, reading.errors, runbooks=reading.runbooks, line=line)
+        _keep(rule, path, reading)
+
+
+def _items(path: Path, found: Any, reading: _Reading) -> Iterator[tuple[Any, int]]:
+    fields = Fields(path, found, reading.errors, what="a rule file", line=1)
+    if not fields.found:
+        return
+    fields.known(("rules",))
+    items, line = fields.found.get("rules"), line_of(found, "rules")
+    if "rules" not in fields.found:
+        fields.wrong(None, "rules: is missing; a rule file holds a list under rules:")
+    elif items is None or items == []:
+        reading.warnings.append(FileError(str(path), line, "rules: is empty"))
+    elif not isinstance(items, list):
+        fields.wrong("rules", "rules: must be a list; begin each rule with - name:")
+    else:
+        yield from ((item, line) for item in items)
+
+
+def _keep(rule: Rule, path: Path, reading: _Reading) -> None:
+    reading.rules.append(rule)
+    if not rule.name:
+        return
+    first = reading.names.setdefault(rule.name, rule)
+    if first is not rule:
+        message = f"rule {rule.name!r} stands twice; the first is at {first.path}:{first.line}; rename one"
+        reading.errors.append(FileError(str(path), rule.line, message))
+    if rule.name in RESERVED_NAMES:
+        reading.errors.append(FileError(str(path), rule.line, f"{rule.name!r} is a name of our own; rename the rule"))
+
+
+def _policy(policies: Sequence[Path], shipped: Path | None, reading: _Reading) -> Policy:
+    for path in policies[1:]:
+        reading.errors.append(FileError(str(path), 0, f"a second policy; the first is {policies[0]}; keep one"))
+    if policies:
+        return _try_policy(policies[0], reading.errors, reading.runbooks)
+    if shipped is None:
+        return Policy()
+    return _try_policy(shipped / FILE_NAME if shipped.is_dir() else shipped, reading.errors, reading.runbooks)
+
+
+def _try_policy(path: Path, errors: list[FileError], runbooks: Collection[str] | None) -> Policy:
+    try:
+        return read_policy(path, errors, runbooks=runbooks)
+    except FileError as error:
+        errors.append(error)
+        return Policy()
+
+
+def _unreached(rules: Sequence[Rule]) -> Iterator[FileError]:
+    """Warn of a rule that matches everything: what stands after it is never looked at."""
+    for at, rule in enumerate(rules):
+        if rule.matchers:
+            continue
+        after = len(rules) - at - 1
+        lost = f"; the {after} rules after it are never reached" if after and not rule.goes_on else ""
+        yield FileError(rule.path, rule.line, f"rule {rule.name!r} has no match: it takes every alert{lost}")

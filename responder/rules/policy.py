@@ -1,0 +1,53 @@
+"""What each severity means for people: whom to mention, how often to tell, whom to page next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from responder.model import Severity
+
+DEFAULT_HOLD_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class SeverityPolicy:
+    """One severity's part of `policy.yaml`. Mentions are "" | here | channel | user:ID | group:ID."""
+
+    mention: str = ""
+    cadence_s: float | None = None  # how often the thread hears how it stands; None = never unasked
+    acknowledge_within_s: float | None = None  # then `next` is paged; None = nobody waits
+    next: tuple[str, ...] = ()  # mentions, paged one after the other
+    channel: str = ""  # "" = the rule's, else the chat's default
+    chain: str = "minor"  # when the runbook names none
+    runbook: str = "default"  # when the rule names none
+    audience: str = "normal hours"
+    timeboxes_s: Mapping[str, float] = field(default_factory=dict)  # phase -> seconds
+    budget_usd: float | None = None  # of one incident; None = the configuration's
+    hold_s: float | None = None  # None = the policy's
+
+
+DEFAULTS: Mapping[Severity, SeverityPolicy] = {
+    Severity.P0: SeverityPolicy("here", 900, 300, chain="outage", audience="all hands and executives"),
+    Severity.P1: SeverityPolicy("here", 1800, 900, chain="outage", audience="core team and stakeholders"),
+    Severity.P2: SeverityPolicy("", 3600, 3600, chain="degraded"),
+    Severity.P3: SeverityPolicy("", None, None, chain="minor"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The whole of `policy.yaml`, or what holds without one."""
+
+    severities: Mapping[Severity, SeverityPolicy] = field(default_factory=lambda: DEFAULTS)
+    default_hold_s: float = DEFAULT_HOLD_S
+    contacts: Mapping[str, str] = field(default_factory=dict)  # name -> mention
+
+    def of(self, severity: Severity) -> SeverityPolicy:
+        """Give one severity's part."""
+        return self.severities.get(severity) or DEFAULTS[severity]
+
+    def hold_s(self, severity: Severity) -> float:
+        """Say how long recovery must hold before an incident of this severity resolves."""
+        own = self.of(severity).hold_s
+        return self.default_hold_s if own is None else own

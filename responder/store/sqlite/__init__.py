@@ -1,0 +1,256 @@
+"""SQLite: one writer thread with group commit, two read-only connections, one lock file. The embedded default."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from responder.errors import StoreError
+from responder.model import Cursor, Done, Episode, InboxRow, Incident, Move, OutboxPost, Run
+from responder.ports import Clock, Journal
+from responder.store.sqlite import files, moves, reads, steps
+from responder.store.sqlite.writer import Writer
+
+T = TypeVar("T")
+FRESH_BYTES = 32 << 20
+
+
+class Reader:
+    """One read-only connection with a thread of its own: SQLite never runs on asyncio's default executor."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        """Open nothing yet: the connection belongs to the thread that uses it."""
+        self._path = path
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._connection: sqlite3.Connection | None = None
+
+    async def read(self, ask: Callable[..., T], *arguments: object) -> T:
+        """Run `ask(connection, *arguments)` on the thread. Raises: StoreError."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._ask, ask, arguments)
+
+    def _ask(self, ask: Callable[..., T], arguments: Sequence[object]) -> T:
+        try:
+            if self._connection is None:
+                uri = f"file:{self._path}?mode=ro"
+                self._connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+                self._connection.execute("PRAGMA busy_timeout = 2000")
+            return ask(self._connection, *arguments)
+        except sqlite3.Error as error:
+            raise StoreError(f"store {self._path}: {error}") from error
+
+    def close(self) -> None:
+        """Close the connection on its thread."""
+        if self._connection is not None:
+            self._executor.submit(self._connection.close).result()
+        self._executor.shutdown()
+
+
+class SqliteStore:
+    """`ports.Store` over one file. `chats` are the names that each post is queued for."""
+
+    def __init__(self, path: Path, writer: Writer, clock: Clock, chats: Sequence[str]) -> None:
+        """Keep the parts; `open_sqlite` makes them."""
+        self._writer, self._clock, self._chats = writer, clock, tuple(chats)
+        self._hot, self._calm = Reader(path, "store-hot"), Reader(path, "store-calm")
+        self._fresh: dict[int, InboxRow] = {}  # bodies on disk that the inbox worker has not asked for yet
+        self._fresh_bytes = 0
+        self._bells = {topic: asyncio.Event() for topic in ("inbox", "outbox", "runs")}
+
+    def bell(self, topic: str) -> asyncio.Event:
+        """Give the event that is set when rows for `inbox`, `outbox` or `runs` were written."""
+        return self._bells[topic]
+
+    async def _write(self, op: Callable[[sqlite3.Connection], T], *rings: str) -> T:
+        value: T = await asyncio.shield(self._writer.submit(op))
+        for topic in rings:
+            self._bells[topic].set()
+        return value
+
+    async def accept(self, receiver: str, body: bytes, *, at: datetime, request_id: str, webhook_id: str) -> bool:
+        """T1: make one body durable; False when its webhook id was seen before. Raises: StoreError, soon."""
+        seq = await self._writer.accept((at.timestamp(), receiver, request_id, webhook_id, body))
+        if seq and self._fresh_bytes < FRESH_BYTES:
+            self._fresh[seq] = InboxRow(seq, receiver, body, at, request_id)
+            self._fresh_bytes += len(body)
+        self._bells["inbox"].set()
+        return seq != 0
+
+    async def cursor(self) -> Cursor:
+        """How far the inbox is moved."""
+        return await self._hot.read(reads.cursor)
+
+    async def waiting(self, after: int, limit: int) -> list[InboxRow]:
+        """Bodies behind `after`, in order: those just written out of memory, any others from the file."""
+        found: list[InboxRow] = []
+        while len(found) < limit and (row := self._fresh.pop(after + 1 + len(found), None)) is not None:
+            self._fresh_bytes -= len(row.body)
+            found.append(row)
+        if found:
+            return found
+        self._fresh.clear()  # the file is ahead of it, or it of the file: begin anew behind what is read now
+        self._fresh_bytes = 0
+        return await self._hot.read(reads.waiting, after, limit)
+
+    async def episodes(self, identities: Sequence[str]) -> dict[str, Episode]:
+        """The newest episode of each identity."""
+        return await self._hot.read(reads.episodes, identities)
+
+    async def groups(self, keys: Sequence[str], ids: Sequence[int]) -> list[Incident]:
+        """The newest incident of each group key, and those of these numbers."""
+        return await self._hot.read(reads.groups, keys, ids)
+
+    async def commit(self, move: Move) -> list[int]:
+        """T2: write a move whole. Raises: Conflict, StoreError."""
+        at = self._clock.now()
+        rings = _rings(move)
+        return await self._write(lambda connection: moves.write_move(connection, move, self._chats, at), *rings)
+
+    async def trim(self, *, before: datetime, limit: int) -> int:
+        """Forget moved bodies older than `before`; the newest stays, so that numbers never repeat."""
+        sql = """DELETE FROM inbox WHERE seq IN (SELECT seq FROM inbox WHERE at < ?1 AND seq <= (SELECT seq FROM cursor)
+          AND seq < (SELECT max(seq) FROM inbox) ORDER BY seq LIMIT ?2)"""
+
+        def op(connection: sqlite3.Connection) -> int:
+            connection.execute("DELETE FROM webhook WHERE at < ?", (before.timestamp() - 172_800,))
+            return connection.execute(sql, (before.timestamp(), limit)).rowcount
+
+        return await self._write(op)
+
+    async def incident(self, number: int) -> Incident | None:
+        """One incident, None when there is none of this number."""
+        found = await self._calm.read(reads.groups, [], [number])
+        return found[0] if found else None
+
+    async def incidents(
+        self, *, before: int | None, statuses: Sequence[str], severities: Sequence[str], limit: int
+    ) -> list[Incident]:
+        """Newest first, below a number, filtered."""
+        return await self._calm.read(reads.incidents, before, statuses, severities, limit)
+
+    async def record(self, number: int) -> dict[str, list[dict[str, Any]]]:
+        """Everything kept of one incident, table by table."""
+        return await self._calm.read(reads.record, number)
+
+    async def due_posts(self, now: datetime, limit: int) -> list[OutboxPost]:
+        """The first unsent post of each thread whose turn it is."""
+        return await self._hot.read(reads.due_posts, now.timestamp(), limit)
+
+    async def sending(self, post: OutboxPost, at: datetime) -> bool:
+        """T4 intent of a post."""
+        return await self._write(lambda connection: steps.sending(connection, post, at))
+
+    async def sent(self, post: OutboxPost, *, channel: str, ts: str, at: datetime) -> None:
+        """T4 outcome of a post."""
+        await self._write(lambda connection: steps.sent(connection, post, channel, ts, at), "outbox")
+
+    async def held(
+        self, post: OutboxPost, *, until: datetime, error: str, whole_channel: bool, state: str = "queued"
+    ) -> None:
+        """Put a post off."""
+        now = self._clock.now()
+        await self._write(lambda connection: steps.held(connection, post, until, error, whole_channel, state, now))
+
+    async def failed(self, post: OutboxPost, *, at: datetime, error: str, reroute: str) -> None:
+        """Write that a post is refused for good."""
+        await self._write(lambda connection: steps.failed(connection, post, at, error, reroute), "outbox")
+
+    async def due_runs(self, now: datetime, limit: int) -> list[Run]:
+        """Open runs whose timer or signal is due."""
+        return await self._hot.read(reads.due_runs, now.timestamp(), limit)
+
+    async def load(self, run: Run) -> Journal:
+        """What a run has behind it."""
+        return await self._hot.read(steps.load, run)
+
+    async def pin(self, run: Run, text: Mapping[str, object]) -> None:
+        """Keep the text that a run works from."""
+        await self._write(lambda connection: steps.pin(connection, run, text))
+
+    async def step(self, run: Run, name: str, done: Done, at: datetime) -> None:
+        """T3: a finished step with all that it makes. Raises: Conflict when the run is over or in other hands."""
+        rings = _rings(done.move) if done.move else ()
+        if done.posts:
+            rings = (*rings, "outbox")
+        await self._write(lambda connection: steps.step(connection, run, name, done, self._chats, at), *rings)
+
+    async def intent(self, run: Run, name: str, at: datetime) -> None:
+        """T4 intent of an action."""
+        await self._write(lambda connection: steps.intent(connection, run, name, at))
+
+    async def wake(self, run: Run, name: str, at: datetime) -> None:
+        """Until when a run sleeps or waits."""
+        now = self._clock.now()
+        await self._write(lambda connection: steps.wake(connection, run, name, at, now))
+
+    async def consume(self, run: Run, name: str, signal: int, value: object, at: datetime) -> None:
+        """T5: the signal used up and the wait done."""
+        await self._write(lambda connection: steps.consume(connection, run, name, signal, value, at))
+
+    async def park(self, run: Run, *, until: datetime | None, seen: int) -> bool:
+        """Put a run to sleep, unless a signal has come that it has not seen."""
+        return await self._write(lambda connection: steps.park(connection, run, until, seen), "runs")
+
+    async def finish(self, run: Run, *, state: str, result: object, at: datetime) -> None:
+        """End a run."""
+        await self._write(lambda connection: steps.finish(connection, run, state, result, at), "runs")
+
+    async def figures(self) -> dict[tuple[str, str], float]:
+        """Counters and figures of one snapshot."""
+        return await self._calm.read(reads.figures)
+
+    async def can_commit(self) -> bool:
+        """Whether a write reaches the disk right now."""
+        at = self._clock.now().timestamp()
+        try:
+            await self._write(
+                lambda connection: connection.execute("INSERT OR REPLACE INTO canary VALUES (1, ?)", (at,))
+            )
+        except StoreError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Finish what is queued, then close all connections."""
+        await self._writer.close()
+        self._hot.close()
+        self._calm.close()
+
+
+def _rings(move: Move) -> tuple[str, ...]:
+    """Name the workers that a move has rows for."""
+    rings = {"inbox": move.internal, "outbox": move.posts, "runs": [*move.runs, *move.signals]}
+    return tuple(topic for topic, rows in rings.items() if rows)
+
+
+@asynccontextmanager
+async def open_sqlite(
+    path: Path,
+    clock: Clock,
+    *,
+    chats: Sequence[str],
+    on_commit: Callable[[float], None],
+    on_broken: Callable[[str], None],
+) -> AsyncIterator[SqliteStore]:
+    """Open the store for writing; one daemon a file.
+
+    Raises: StoreError: locked by another, not writable, settings that do not hold; SchemaTooNew.
+    """
+    files_path = path.absolute()  # noqa: ASYNC240 - reads no disk
+    held = files.lock(files_path)
+    try:
+        files.prepare(files_path)
+        writer = Writer(files_path, on_commit=on_commit, on_broken=on_broken)
+        await writer.opened()
+        store = SqliteStore(files_path, writer, clock, chats)
+        try:
+            yield store
+        finally:
+            await store.close()
+    finally:
+        held.close()

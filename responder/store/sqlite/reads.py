@@ -1,0 +1,160 @@
+"""What is read, on read-only connections.
+
+The hot reads come back as one JSON value: a row at a time would give up the interpreter's lock at each row.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from responder.model import Cursor, Episode, InboxRow, Incident, OutboxPost, Run
+from responder.store.sqlite import rows
+
+READ_BYTES = 4 << 20  # of bodies at once; a larger body comes alone
+
+
+def cursor(connection: sqlite3.Connection) -> Cursor:
+    """How far the inbox is moved."""
+    return Cursor(*connection.execute("SELECT seq, entries FROM cursor").fetchone())
+
+
+def waiting(connection: sqlite3.Connection, after: int, limit: int) -> list[InboxRow]:
+    """Bodies behind `after`, in order, together at most READ_BYTES (but always one)."""
+    sql = """SELECT json_group_array(json_array(seq, receiver, hex(body), at, request_id)) FROM (
+      SELECT *, sum(length(body)) OVER (ORDER BY seq) AS size FROM (
+        SELECT * FROM inbox WHERE seq > ? ORDER BY seq LIMIT ?)) WHERE size <= ? OR size = length(body)"""
+    found = orjson.loads(connection.execute(sql, (after, limit, READ_BYTES)).fetchone()[0])
+    return [
+        InboxRow(seq, receiver, bytes.fromhex(body), rows.surely(at), request_id)
+        for seq, receiver, body, at, request_id in found
+    ]
+
+
+def episodes(connection: sqlite3.Connection, identities: Sequence[str]) -> dict[str, Episode]:
+    """The newest episode of each identity: the open one, else the last ended."""
+    listed = rows.EPISODE_COLUMNS.replace("id,", "e.id,", 1)
+    sql = f"""SELECT json_group_array(json_array({listed})) FROM json_each(?) AS v JOIN episode e
+      ON e.id = (SELECT max(id) FROM episode WHERE identity = v.value)"""
+    found = connection.execute(sql, (orjson.dumps(identities).decode(),)).fetchone()[0]
+    return {row[1]: rows.episode(row) for row in orjson.loads(found)}
+
+
+def groups(connection: sqlite3.Connection, keys: Sequence[str], numbers: Sequence[int]) -> list[Incident]:
+    """The newest incident of each group key, and the incidents of these numbers."""
+    listed = ", ".join(f"i.{name}" for name in rows.INCIDENT_COLUMNS)
+    sql = f"""SELECT json_group_array(json_array({listed})) FROM incident i WHERE i.id IN (
+      SELECT (SELECT max(id) FROM incident WHERE group_key = v.value) FROM json_each(?1) AS v
+      UNION SELECT value FROM json_each(?2))"""
+    arguments = (orjson.dumps(keys).decode(), orjson.dumps(numbers).decode())
+    return [rows.incident(row) for row in orjson.loads(connection.execute(sql, arguments).fetchone()[0])]
+
+
+def incidents(
+    connection: sqlite3.Connection, before: int | None, statuses: Sequence[str], severities: Sequence[str], limit: int
+) -> list[Incident]:
+    """Newest first, below a number, filtered."""
+    wanted, values = [], []
+    for column, allowed in (("status", statuses), ("severity", severities)):
+        if allowed:
+            wanted.append(f"{column} IN ({', '.join('?' * len(allowed))})")
+            values += list(allowed)
+    if before is not None:
+        wanted.append("id < ?")
+        values.append(str(before))
+    where = f"WHERE {' AND '.join(wanted)}" if wanted else ""
+    sql = f"SELECT {', '.join(rows.INCIDENT_COLUMNS)} FROM incident {where} ORDER BY id DESC LIMIT ?"
+    return [rows.incident(row) for row in connection.execute(sql, [*values, limit])]
+
+
+_RECORD = {
+    "episodes": "SELECT id, source, labels, annotations, firing, started_at, ended_at, generator_url FROM episode"
+    " WHERE incident = ? ORDER BY id",
+    "timeline": "SELECT at, kind, text FROM timeline WHERE incident = ? ORDER BY id",
+    "evidence": "SELECT name AS id, step, tool, args, text, verdict, at FROM evidence WHERE incident = ?"
+    " ORDER BY evidence.id",
+    "findings": "SELECT claim, evidence, confidence, agent, phase, verified FROM finding WHERE incident = ?"
+    " ORDER BY id",
+    "postmortem": "SELECT at, text FROM postmortem WHERE incident = ?",
+    "threads": "SELECT chat, channel, ts, permalink FROM thread WHERE incident = ?",
+    "posts": "SELECT id, chat, kind, channel, message, state, ts, created_at, sent_at, attempts, error FROM post"
+    " WHERE incident = ? ORDER BY id",
+    "runs": "SELECT id, kind, n, state, result, wake_at FROM run WHERE incident = ? ORDER BY id",
+}
+_JSON = {"labels", "annotations", "args", "message"}
+_TIMES = {"at", "started_at", "ended_at", "created_at", "sent_at"}
+
+
+def record(connection: sqlite3.Connection, number: int) -> dict[str, list[dict[str, Any]]]:
+    """Everything kept of one incident, table by table; times are aware UTC, JSON columns are read."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, sql in _RECORD.items():
+        cursor = connection.execute(sql, (number,))
+        names = [column[0] for column in cursor.description]
+        found[name] = [_readable(dict(zip(names, row, strict=True)), name) for row in cursor]
+    return found
+
+
+def _readable(row: dict[str, Any], table: str) -> dict[str, Any]:
+    for key, value in row.items():
+        if value is None:
+            continue
+        if key in _TIMES:
+            row[key] = rows.moment(value)
+        elif key in _JSON or (table == "findings" and key == "evidence"):
+            row[key] = orjson.loads(value)
+    return row
+
+
+_FROM_POST = """FROM post p JOIN incident i ON i.id = p.incident
+  LEFT JOIN thread t ON t.incident = p.incident AND t.chat = p.chat
+  LEFT JOIN channel_hold h ON h.chat = p.chat AND h.channel = CASE
+    WHEN p.kind = 'notice' OR t.channel IS NULL THEN p.channel ELSE t.channel END"""
+
+
+def due_posts(connection: sqlite3.Connection, now: float, limit: int) -> list[OutboxPost]:
+    """The first unsent post of each thread whose turn it is, worst severity first, then oldest."""
+    sql = f"""SELECT {rows.POST_COLUMNS} {_FROM_POST}
+      WHERE p.state IN ('queued', 'sending') AND p.not_before <= ?1 AND coalesce(h.until, 0) <= ?1
+      AND p.id = (SELECT min(id) FROM post q
+        WHERE q.incident = p.incident AND q.chat = p.chat AND q.state IN ('queued', 'sending'))
+      ORDER BY i.severity, p.id LIMIT ?2"""
+    return [rows.post(row) for row in connection.execute(sql, (now, limit))]
+
+
+def due_runs(connection: sqlite3.Connection, now: float, limit: int) -> list[Run]:
+    """Open runs whose timer or signal is due, worst severity first."""
+    sql = """SELECT r.id, r.incident, r.kind, r.n, r.epoch, t.body, i.severity
+      FROM run r JOIN incident i ON i.id = r.incident
+      LEFT JOIN text t ON t.hash = r.text WHERE r.state = 'open' AND r.wake_at <= ? ORDER BY i.severity, r.id LIMIT ?"""
+    return [rows.run(row) for row in connection.execute(sql, (now, limit))]
+
+
+def figures(connection: sqlite3.Connection) -> dict[tuple[str, str], float]:
+    """Counters, and the figures counted from rows, all of one snapshot."""
+    connection.execute("BEGIN")
+    try:
+        found = {(name, label): float(n) for name, label, n in connection.execute("SELECT * FROM counter")}
+        for severity, n in connection.execute(
+            "SELECT severity, count(*) FROM incident WHERE status NOT IN ('resolved', 'reviewed') GROUP BY severity"
+        ):
+            found["open", severity] = n
+        one = {
+            "taken": "SELECT coalesce(sum(entries), 0) FROM taken",
+            "taken_open": "SELECT coalesce(sum(entries), 0) FROM taken JOIN episode ON id = episode WHERE firing",
+            "quarantined_entries": "SELECT coalesce(sum(entries), 0) FROM quarantine",
+            "quarantined": "SELECT count(*) FROM quarantine",
+            "waiting": "SELECT count(*) FROM inbox WHERE seq > (SELECT seq FROM cursor)",
+            "waiting_since": "SELECT coalesce(min(at), 0) FROM inbox WHERE seq > (SELECT seq FROM cursor)",
+            "posts_waiting": "SELECT count(*) FROM post WHERE state IN ('queued', 'sending')",
+            "posts_since": "SELECT coalesce(min(created_at), 0) FROM post WHERE state IN ('queued', 'sending')",
+            "runs_open": "SELECT count(*) FROM run WHERE state = 'open'",
+        }
+        for name, sql in one.items():
+            found[name, ""] = float(connection.execute(sql).fetchone()[0])
+    finally:
+        connection.execute("COMMIT")
+    return found

@@ -1,0 +1,228 @@
+"""The SQL of the engine and the outbox: steps (T3), effects (T4), signals (T5), parking and finishing."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from hashlib import sha256
+
+import orjson
+
+from responder.errors import Conflict, Fenced
+from responder.model import Done, OutboxPost, Run
+from responder.ports import Journal
+from responder.store.sqlite import rows
+from responder.store.sqlite.moves import add_counts, insert_posts, insert_timeline, write_move
+
+NEVER = 9e12  # a run that only a signal can wake
+_PLAIN_FIELDS = {"phase", "summary", "commander"}
+
+
+def load(connection: sqlite3.Connection, run: Run) -> Journal:
+    """Read what a run has behind it."""
+    done, wakes = {}, {}
+    for name, phase, value in connection.execute("SELECT name, phase, value FROM journal WHERE run = ?", (run.id,)):
+        if phase == "done":
+            done[name] = orjson.loads(value)
+        elif phase == "wake":
+            wakes[name] = rows.surely(orjson.loads(value))
+        else:
+            done.setdefault(f"{name}#intent", None)
+    signals = connection.execute(
+        "SELECT id, topic, value FROM signal WHERE run = ? AND consumed IS NULL ORDER BY id", (run.id,)
+    )
+    found = [(number, topic, orjson.loads(value)) for number, topic, value in signals]
+    return Journal(run, done, wakes, found)
+
+
+def _fence(connection: sqlite3.Connection, run: Run) -> None:
+    """Refuse a write of a run that is over or in other hands."""
+    sql = "SELECT 1 FROM run WHERE id = ? AND epoch = ? AND state = 'open'"
+    if connection.execute(sql, (run.id, run.epoch)).fetchone() is None:
+        raise Fenced(f"store: run {run.id} of INC-{run.incident} is over or taken by another")
+
+
+def _write(connection: sqlite3.Connection, run: Run, name: str, phase: str, value: object, at: datetime) -> None:
+    try:
+        connection.execute(
+            "INSERT INTO journal VALUES (?, ?, ?, ?, ?)", (run.id, name, phase, at.timestamp(), rows.text(value))
+        )
+    except sqlite3.IntegrityError as error:
+        raise Fenced(f"store: step {name!r} of run {run.id} is already {phase}") from error
+
+
+def pin(connection: sqlite3.Connection, run: Run, pinned: Mapping[str, object]) -> None:
+    """Keep the text that a run works from; equal texts are kept once."""
+    body = rows.text(pinned)
+    digest = sha256(body.encode()).hexdigest()
+    connection.execute("INSERT OR IGNORE INTO text VALUES (?, ?)", (digest, body))
+    connection.execute("UPDATE run SET text = ? WHERE id = ?", (digest, run.id))
+
+
+def step(connection: sqlite3.Connection, run: Run, name: str, done: Done, chats: Sequence[str], at: datetime) -> None:
+    """Write a finished step with its evidence, findings, cost, posts and its move (T3)."""
+    _fence(connection, run)
+    _write(connection, run, name, "done", done.value, at)
+    for found in done.evidence:
+        connection.execute(
+            "INSERT INTO evidence (incident, name, step, tool, args, text, verdict, at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                run.incident,
+                found.id,
+                name,
+                found.tool,
+                rows.text(found.args),
+                found.text,
+                found.verdict,
+                found.at.timestamp(),
+            ),
+        )
+    for claim in done.findings:
+        connection.execute(
+            "INSERT INTO finding (incident, claim, evidence, confidence, agent, phase, verified)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                run.incident,
+                claim.claim,
+                rows.text(claim.evidence),
+                claim.confidence,
+                claim.agent,
+                claim.phase,
+                claim.verified,
+            ),
+        )
+    if done.postmortem:
+        connection.execute(
+            "INSERT OR REPLACE INTO postmortem VALUES (?, ?, ?)", (run.incident, at.timestamp(), done.postmortem)
+        )
+    if done.move is not None:
+        write_move(connection, done.move, chats, at)
+    fields = {key: value for key, value in done.incident.items() if key in _PLAIN_FIELDS}
+    if fields or done.cost_usd:
+        sets = "".join(f", {key} = ?" for key in fields)
+        connection.execute(
+            f"UPDATE incident SET version = version + 1, cost_usd = cost_usd + ?{sets} WHERE id = ?",
+            (done.cost_usd, *fields.values(), run.incident),
+        )
+    insert_posts(connection, [(run.incident, post) for post in done.posts], chats, at)
+    insert_timeline(connection, [(run.incident, at, kind, said) for kind, said in done.timeline])
+    add_counts(connection, done.counts)
+
+
+def intent(connection: sqlite3.Connection, run: Run, name: str, at: datetime) -> None:
+    """Write that an action is about to be tried (T4)."""
+    _fence(connection, run)
+    _write(connection, run, name, "intent", None, at)
+
+
+def wake(connection: sqlite3.Connection, run: Run, name: str, until: datetime, at: datetime) -> None:
+    """Write until when a run sleeps or waits, so that a restart does not begin anew."""
+    _fence(connection, run)
+    _write(connection, run, name, "wake", until.timestamp(), at)
+
+
+def consume(connection: sqlite3.Connection, run: Run, name: str, signal: int, value: object, at: datetime) -> None:
+    """Write that a wait is over and its signal used up (T5); signal 0 is a wait that ran out."""
+    _fence(connection, run)
+    _write(connection, run, name, "done", value, at)
+    if signal:
+        sql = "UPDATE signal SET consumed = ? WHERE id = ? AND run = ? AND consumed IS NULL"
+        if not connection.execute(sql, (name, signal, run.id)).rowcount:
+            raise Conflict(f"store: signal {signal} of run {run.id} is already used")
+
+
+def park(connection: sqlite3.Connection, run: Run, until: datetime | None, seen: int) -> bool:
+    """Put a run to sleep unless a signal has come that it has not seen; `seen` is the newest signal id it knows."""
+    if connection.execute(
+        "SELECT 1 FROM signal WHERE run = ? AND consumed IS NULL AND id > ?", (run.id, seen)
+    ).fetchone():
+        return False
+    when = NEVER if until is None else until.timestamp()
+    connection.execute("UPDATE run SET wake_at = ? WHERE id = ? AND epoch = ?", (when, run.id, run.epoch))
+    return True
+
+
+def finish(connection: sqlite3.Connection, run: Run, state: str, result: object, at: datetime) -> None:
+    """End a run: done, failed or cancelled."""
+    connection.execute(
+        "UPDATE run SET state = ?, ended_at = ?, result = ? WHERE id = ? AND epoch = ? AND state = 'open'",
+        (state, at.timestamp(), rows.text(result), run.id, run.epoch),
+    )
+
+
+def sending(connection: sqlite3.Connection, post: OutboxPost, at: datetime) -> bool:
+    """Write that a post is about to leave (T4 intent); False when it is no longer to be sent."""
+    sql = """UPDATE post SET state = 'sending', attempts = attempts + 1, looking_since = NULL
+      WHERE id = ? AND state IN ('queued', 'sending')"""
+    return bool(connection.execute(sql, (post.id,)).rowcount)
+
+
+def sent(connection: sqlite3.Connection, post: OutboxPost, channel: str, ts: str, at: datetime) -> None:
+    """Write that a post has arrived (T4 outcome). An edit of a head leaves no row: the head itself is the record."""
+    if post.kind == "head" and post.thread_ts:
+        connection.execute("DELETE FROM post WHERE id = ?", (post.id,))
+    else:
+        connection.execute(
+            "UPDATE post SET state = 'sent', ts = ?, sent_at = ?, channel = ?, error = '' WHERE id = ?",
+            (ts, at.timestamp(), channel or post.channel, post.id),
+        )
+        if post.kind == "head":
+            connection.execute(
+                "INSERT OR REPLACE INTO thread (incident, chat, channel, ts) VALUES (?, ?, ?, ?)",
+                (post.incident, post.chat, channel, ts),
+            )
+    add_counts(connection, {("posts", f"{post.chat}/sent"): 1})
+
+
+def held(
+    connection: sqlite3.Connection, post: OutboxPost, until: datetime, error: str, whole_channel: bool, state: str,
+    now: datetime,
+) -> None:  # fmt: skip
+    """Put a post off: its own time, or its whole channel's when the other side asked to slow down.
+
+    `state` is `sending` when nobody knows whether it has arrived (it is looked for first), `queued` when it has not.
+    """
+    if state == "queued" and post.kind == "head":
+        # A newer edit may be queued already: then this one has nothing left to say.
+        connection.execute(
+            "DELETE FROM post WHERE id = ?1 AND ?2 <> '' AND EXISTS (SELECT 1 FROM post q"
+            " WHERE q.incident = ?3 AND q.chat = ?4 AND q.kind = 'head' AND q.state = 'queued' AND q.id <> ?1)",
+            (post.id, post.thread_ts, post.incident, post.chat),
+        )
+    since = post.looking_since or (now if state == "sending" else None)
+    connection.execute(
+        "UPDATE post SET state = ?, not_before = ?, error = ?, looking_since = ? WHERE id = ?",
+        (
+            state, 0 if whole_channel else until.timestamp(), error[:500],
+            since.timestamp() if since else None, post.id,
+        ),
+    )  # fmt: skip
+    if whole_channel:
+        channel = post.channel if post.kind == "notice" or not post.thread_channel else post.thread_channel
+        connection.execute(
+            "INSERT OR REPLACE INTO channel_hold VALUES (?, ?, ?)", (post.chat, channel, until.timestamp())
+        )
+    add_counts(connection, {("posts", f"{post.chat}/retried"): 1})
+
+
+def failed(connection: sqlite3.Connection, post: OutboxPost, at: datetime, error: str, reroute: str) -> None:
+    """Write that a post is refused for good; a head goes to the channel `reroute` instead, when that is named."""
+    if reroute:
+        connection.execute(
+            "UPDATE post SET state = 'queued', channel = ?, attempts = 0, not_before = 0, error = ?,"
+            " looking_since = NULL WHERE id = ?",
+            (reroute, error[:500], post.id),
+        )
+    else:
+        connection.execute("UPDATE post SET state = 'failed', error = ? WHERE id = ?", (error[:500], post.id))
+        add_counts(connection, {("posts", f"{post.chat}/failed"): 1})
+    said = f"{post.chat}: message refused: {error}" + (f"; sent to {reroute} instead" if reroute else "")
+    insert_timeline(connection, [(post.incident, at, "post", said)])
+
+
+def with_text(run: Run, pinned: Mapping[str, object]) -> Run:
+    """Give the run with its pinned text."""
+    return replace(run, text=pinned)

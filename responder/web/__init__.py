@@ -1,0 +1,1 @@
+"""The HTTP side: the guard that every connection passes, the door for webhooks, the API, health and metrics."""

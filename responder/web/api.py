@@ -1,0 +1,182 @@
+"""The JSON API: incidents, and what a person may do to them. Bearer tokens; without any it serves this machine only."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from hmac import compare_digest
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from responder.config import Api, Token
+from responder.errors import StoreError
+from responder.metrics import unaccounted
+from responder.model import Severity, Status
+from responder.ports import Store
+from responder.record import brief_json, full_json, number
+from responder.workers.people import People
+
+MAX_PAGE = 200
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+LOCAL_PERSON = "someone on this machine"
+LOCAL_MAY = ("read", "ack")
+
+
+class IncidentApi:
+    """`/api/...`. A refusal is JSON `{"error": text}` that says what to do."""
+
+    def __init__(self, store: Store, people: People, api: Api, metrics: Any) -> None:
+        """Keep the parts."""
+        self._store, self._people, self._api, self._metrics = store, people, api, metrics
+
+    def routes(self) -> list[web.RouteDef]:
+        """Give the routes."""
+        return [
+            web.get("/api/incidents", self.listing),
+            web.get("/api/incidents/{id}", self.one),
+            web.post("/api/incidents/{id}/{verb:ack|resolve|raise|note}", self.act),
+            web.get("/api/ledger", self.ledger),
+        ]
+
+    async def listing(self, request: web.Request) -> web.Response:
+        """`{incidents: [...], next: cursor|null}`, newest first; `status` and `severity` may repeat or hold commas."""
+        self._person(request, "read")
+        before, limit = request.query.get("cursor"), request.query.get("limit", "50")
+        if not limit.isdigit() or (before is not None and not before.isdigit()):
+            raise _refuse(400, "cursor and limit are whole numbers")
+        statuses, severities = _words(request, "status", Status), _words(request, "severity", Severity)
+        size = min(int(limit), MAX_PAGE) or 1
+        found = await self._store.incidents(
+            before=int(before) if before else None, statuses=statuses, severities=severities, limit=size + 1
+        )
+        more = str(found[size - 1].id) if len(found) > size else None
+        return _json({"incidents": [brief_json(each) for each in found[:size]], "next": more})
+
+    async def one(self, request: web.Request) -> web.Response:
+        """One incident with everything that is kept of it."""
+        self._person(request, "read")
+        wanted = _number(request)
+        incident = await self._store.incident(wanted)
+        if incident is None:
+            raise _refuse(404, f"no incident INC-{wanted}")
+        return _json(full_json(incident, await self._store.record(wanted)))
+
+    async def act(self, request: web.Request) -> web.Response:
+        """Acknowledge, resolve, raise or note."""
+        verb, wanted = request.match_info["verb"], _number(request)
+        person = self._person(request, "resolve" if verb == "resolve" else "ack")
+        body = await _body(request)
+        people = self._people
+        acts: dict[str, Callable[[], Awaitable[Any]]] = {
+            "ack": lambda: people.acknowledge(wanted, person),
+            "resolve": lambda: people.resolve(wanted, person, str(body.get("why", ""))[:500]),
+            "raise": lambda: people.raise_to(wanted, person, _severity(body)),
+            "note": lambda: people.note(wanted, person, _text(body)),
+        }
+        try:
+            incident = await acts[verb]()
+        except StoreError as error:
+            raise _refuse(503, str(error)) from error
+        if incident is None:
+            raise _refuse(404, f"no incident INC-{wanted}")
+        return _json(brief_json(incident))
+
+    async def ledger(self, request: web.Request) -> web.Response:
+        """What came in, and where it is: both sides of the sum, from one snapshot."""
+        self._person(request, "read")
+        figures = await self._store.figures()
+
+        def figure(name: str) -> int:
+            return int(figures.get((name, ""), 0))
+
+        held = {
+            "in_open_episodes": figure("taken_open"),
+            "in_ended_episodes": figure("taken") - figure("taken_open"),
+            "suppressed": figure("suppressed"),
+            "quarantined": figure("quarantined_entries"),
+        }
+        bodies = {"moved": figure("bodies"), "waiting": figure("waiting"), "quarantined": figure("quarantined")}
+        return _json({"entries": figure("entries"), **held, "unaccounted": int(unaccounted(figures)), "bodies": bodies})
+
+    def _person(self, request: web.Request, needs: str) -> str:
+        """Say who asks. Raises: 401, 403 as JSON."""
+        if not self._api.tokens:
+            host = (request.headers.get("Host") or "").rpartition(":")
+            name = (
+                host[0]
+                if host[0] and not (request.headers.get("Host") or "").endswith("]")
+                else request.headers.get("Host", "")
+            )
+            if name not in LOCAL_HOSTS or (request.remote or "") not in ("127.0.0.1", "::1"):
+                raise _refuse(403, "without api.tokens the API serves this machine only")
+            if needs not in LOCAL_MAY:
+                raise _refuse(403, f"{needs} needs a person's token: set api.tokens in responder.yaml")
+            return LOCAL_PERSON
+        token = self._token(request.headers.get("Authorization", ""))
+        if token is None:
+            raise _refuse(401, "a bearer token of api.tokens is needed")
+        if needs not in token.may:
+            raise _refuse(403, f"{token.person} may {', '.join(token.may)}, not {needs}")
+        return token.person
+
+    def _token(self, header: str) -> Token | None:
+        sent = header.removeprefix("Bearer ").strip().encode("utf-8", "surrogateescape")
+        matches = [each for each in self._api.tokens if compare_digest(each.token.get_secret_value().encode(), sent)]
+        return matches[0] if matches else None
+
+
+def _number(request: web.Request) -> int:
+    try:
+        return number(request.match_info["id"])
+    except ValueError as error:
+        raise _refuse(400, str(error)) from error
+
+
+def _words(request: web.Request, name: str, allowed: type[Status] | type[Severity]) -> list[str]:
+    words = [word for value in request.query.getall(name, []) for word in value.split(",") if word]
+    if name == "status" and "open" in words:
+        words = [word for word in words if word != "open"] + [str(status) for status in Status if not status.ended]
+    for word in words:
+        if word not in list(allowed):
+            raise _refuse(400, f"{name} {word[:40]!r} is not one of {', '.join(allowed)}")
+    return words
+
+
+async def _body(request: web.Request) -> dict[str, Any]:
+    raw = await request.read()
+    if not raw.strip():
+        return {}
+    try:
+        found = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise _refuse(400, f"the body is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise _refuse(400, "the body must be a JSON object")
+    return found
+
+
+def _severity(body: dict[str, Any]) -> Severity:
+    wanted = body.get("severity")
+    if wanted not in list(Severity):
+        raise _refuse(400, f"severity {wanted!r} is not one of {', '.join(Severity)}")
+    return Severity(str(wanted))
+
+
+def _text(body: dict[str, Any]) -> str:
+    text = body.get("text")
+    if not isinstance(text, str) or not text.strip():
+        raise _refuse(400, 'a note needs {"text": "..."}')
+    return text
+
+
+def _json(value: object) -> web.Response:
+    return web.Response(body=orjson.dumps(value, default=str) + b"\n", content_type="application/json")
+
+
+def _refuse(status: int, text: str) -> web.HTTPException:
+    kinds: dict[int, type[web.HTTPException]] = {
+        400: web.HTTPBadRequest, 401: web.HTTPUnauthorized, 403: web.HTTPForbidden, 404: web.HTTPNotFound,
+        503: web.HTTPServiceUnavailable,
+    }  # fmt: skip
+    return kinds[status](body=orjson.dumps({"error": text}) + b"\n", content_type="application/json")

@@ -1,0 +1,117 @@
+"""The webhook door: judge the headers, read the body under its caps, make it durable (T1), answer 202. Nothing else.
+
+What the senders do with an answer decides it: Alertmanager retries 5xx only, so overload and a failing store are 503
+and never 429; the content of an authenticated body is never refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import orjson
+import structlog
+from aiohttp import web
+
+from responder.errors import StoreError
+from responder.metrics import Metrics
+from responder.ports import Clock, Ids, Receiver, Store
+from responder.web.guard import DEADLINE_S
+
+MAX_IN_FLIGHT = 64 << 20  # bytes of bodies being read at once
+RETRY_AFTER = {"Retry-After": "5"}
+log = structlog.stdlib.get_logger("door")
+
+
+class Door:
+    """`POST /webhooks/<receiver>`."""
+
+    def __init__(
+        self, receivers: Mapping[str, Receiver], store: Store, clock: Clock, ids: Ids, metrics: Metrics
+    ) -> None:
+        """Keep what one request needs."""
+        self._receivers, self._store = receivers, store
+        self._clock, self._ids, self._metrics = clock, ids, metrics
+        self._in_flight = 0
+        self._oversized: set[tuple[str, str]] = set()
+        self.closing = False
+
+    async def post(self, request: web.Request) -> web.Response:
+        """Take one webhook."""
+        name = request.match_info["receiver"]
+        receiver = self._receivers.get(name)
+        if receiver is None:
+            return _say(404, f"no receiver {name[:40]!r}; known: {', '.join(sorted(self._receivers))}")
+        if request.method != "POST":
+            return self._answer(name, "method", _say(405, "POST only", {"Allow": "POST"}))
+        if not receiver.authorize(request.headers):
+            log.warning("webhook refused: wrong or missing token", receiver=name, sender=request.remote)
+            return self._answer(
+                name, "unauthorized", _say(401, "wrong or missing token", {"WWW-Authenticate": "Bearer"})
+            )
+        if self.closing:
+            return self._answer(name, "closing", _say(503, "stopping", RETRY_AFTER))
+        return await self._take(request, name, receiver)
+
+    async def _take(self, request: web.Request, name: str, receiver: Receiver) -> web.Response:
+        size = request.content_length
+        if size is not None and size > receiver.max_bytes:
+            return await self._too_large(request, name, receiver, size)
+        reserved = size if size is not None else receiver.max_bytes
+        if self._in_flight + reserved > MAX_IN_FLIGHT:
+            return self._answer(name, "overload", _say(503, "too many bodies at once", RETRY_AFTER))
+        self._in_flight += reserved
+        try:
+            if request.content.is_eof():  # it came with its headers, as nearly all do: no clock to set
+                body = await request.read()
+            else:
+                async with asyncio.timeout(DEADLINE_S):
+                    body = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            return await self._too_large(request, name, receiver, receiver.max_bytes)
+        except TimeoutError:
+            return self._answer(name, "timeout", _say(408, f"the body did not arrive within {DEADLINE_S:.0f} s"))
+        finally:
+            self._in_flight -= reserved
+        if not receiver.verify(request.headers, body):
+            return self._answer(name, "forbidden", _say(403, "signature does not match"))
+        return await self._accept(request, name, body)
+
+    async def _accept(self, request: web.Request, name: str, body: bytes) -> web.Response:
+        webhook_id = request.headers.get("X-Webhook-Id", "")[:200]
+        request_id = self._ids.token()
+        try:
+            new = await self._store.accept(
+                name, body, at=self._clock.now(), request_id=request_id, webhook_id=webhook_id
+            )
+        except StoreError as error:
+            log.error("webhook not stored", receiver=name, error=str(error), request=request_id)
+            return self._answer(name, "store", _say(503, "not stored; try again", RETRY_AFTER))
+        self._metrics.webhook(name, "accepted" if new else "duplicate")
+        return web.Response(status=202, body=b'{"status":"accepted"}\n', content_type="application/json")
+
+    async def _too_large(self, request: web.Request, name: str, receiver: Receiver, size: int) -> web.Response:
+        """Refuse the body, and page that this sender's alerts do not arrive; once a sender, until we restart."""
+        who = (name, request.remote or "")
+        if who not in self._oversized:
+            labels = {"alertname": "OversizedBody", "receiver": name, "sender": who[1]}
+            summary = f"{who[1]} sends bodies over {receiver.max_bytes >> 20} MiB to {name}; its alerts do not arrive"
+            alert = {"labels": labels, "annotations": {"summary": summary, "size_bytes": str(size)}}
+            at, token = self._clock.now(), self._ids.token()
+            try:
+                body = orjson.dumps({"alerts": [alert]})
+                await self._store.accept("responder", body, at=at, request_id=token, webhook_id="")
+                self._oversized.add(who)
+            except StoreError as error:
+                log.error("oversized body not recorded", receiver=name, error=str(error))
+        response = _say(413, f"larger than {receiver.max_bytes} bytes")
+        response.force_close()
+        return self._answer(name, "too_large", response)
+
+    def _answer(self, receiver: str, outcome: str, response: web.Response) -> web.Response:
+        self._metrics.webhook(receiver, outcome)
+        return response
+
+
+def _say(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(status=status, text=text + "\n", headers=headers)

@@ -1,0 +1,271 @@
+"""Moves accepted bodies into episodes and incidents (T2), in order, in chunks of at most 200 alerts.
+
+A body byte-equal to the last one of its group, none of whose episodes changed since, is not read again: it only counts
+its entries. Alertmanager repeats itself, and in a storm this is most of the work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+import orjson
+import structlog
+
+from responder import pipeline
+from responder.errors import Conflict, StoreError
+from responder.model import Alert, BadEntry, Cursor, Decision, Decoded, EpisodeChange, InboxRow, Move
+from responder.ports import Clock, Receiver, Store
+from responder.rules import RuleSet
+
+CHUNK = 200  # alerts a transaction
+READ = 256  # bodies a read
+SLICE_S = 0.002  # how long the loop may be ours before requests get their turn
+GATHER_S = 0.01  # between two small reads: a burst is moved in fewer, larger transactions
+TRUSTED_S = 60.0  # how long a repeat is believed to change nothing
+MAX_KNOWN = 4096
+log = structlog.stdlib.get_logger("inbox")
+
+
+@dataclass(slots=True)
+class _Known:
+    """The last body of a group: its episodes and the entries that each takes in, and its counters."""
+
+    digest: bytes
+    episodes: list[tuple[int, int]]
+    counts: Counter[tuple[str, str]]
+    until: float
+
+
+@dataclass(slots=True)
+class _Chunk:
+    """What one transaction will hold."""
+
+    alerts: list[Alert] = field(default_factory=list)
+    identities: set[str] = field(default_factory=set)
+    bad: list[tuple[str, BadEntry]] = field(default_factory=list)
+    repeats: Counter[tuple[str, str]] = field(default_factory=Counter)  # group -> times
+    bodies: int = 0
+    cursor: Cursor = field(default_factory=Cursor)
+    learned: list[tuple[tuple[str, str], bytes, Sequence[Alert]]] = field(default_factory=list)
+
+
+class Inbox:
+    """The one inbox worker of a store."""
+
+    def __init__(
+        self, store: Store, receivers: Mapping[str, Receiver], rules: Callable[[], RuleSet], clock: Clock
+    ) -> None:
+        """Keep the parts; nothing is remembered that the store does not hold, but for recognising repeats."""
+        self._store, self._receivers, self._rules, self._clock = store, receivers, rules, clock
+        self._known: dict[tuple[str, str], _Known] = {}
+        self._by_digest: dict[bytes, tuple[str, str]] = {}
+        self._of_episode: dict[int, set[tuple[str, str]]] = {}
+        self._slice_began = 0.0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Move bodies until `stop`; a failing store is waited for, not run from."""
+        bell = self._store.bell("inbox")
+        while not stop.is_set():
+            bell.clear()
+            try:
+                moved = await self.once()
+            except StoreError as error:
+                log.error("inbox waits for the store", error=str(error))
+                await self._clock.sleep(1.0)
+                continue
+            if not moved:
+                await wait_any(bell, stop, seconds=5.0)
+            elif moved < READ // 2:
+                await self._clock.sleep(GATHER_S)
+
+    async def once(self) -> int:
+        """Move what waits now; gives how many bodies."""
+        cursor = await self._store.cursor()
+        rows = await self._store.waiting(cursor.seq, READ)
+        self._slice_began = self._clock.monotonic()
+        chunk = _Chunk(cursor=cursor)
+        for row in rows:
+            chunk = await self._take(chunk, row, cursor.entries if row is rows[0] else 0)
+        await self._commit(chunk)
+        return len(rows)
+
+    async def _take(self, chunk: _Chunk, row: InboxRow, skip: int) -> _Chunk:
+        """Add one body to the chunk; a full chunk is written and a new one begun."""
+        digest = blake2b(row.body, digest_size=16).digest()
+        if not skip and self._repeated(chunk, row, digest):
+            chunk.bodies += 1
+            chunk.cursor = Cursor(row.seq, 0)
+            return chunk
+        decoded = self._decode(row)
+        before = chunk.cursor.seq
+        taken = skip
+        for alert in decoded.alerts[skip:]:
+            if len(chunk.alerts) >= CHUNK or alert.identity in chunk.identities:
+                chunk.cursor = Cursor(before, taken)
+                chunk = await self._commit(chunk)
+            chunk.alerts.append(alert)
+            chunk.identities.add(alert.identity)
+            taken += 1
+            await self._breathe()
+        chunk.bad += [(row.receiver, bad) for bad in decoded.bad]
+        chunk.bodies += 1
+        chunk.cursor = Cursor(row.seq, 0)
+        whole = len(decoded.alerts) <= len(chunk.alerts)
+        if decoded.group_key and decoded.alerts and not decoded.bad and not skip and whole:
+            chunk.learned.append(((row.receiver, decoded.sender + decoded.group_key), digest, decoded.alerts))
+        await self._breathe()
+        return chunk
+
+    def _repeated(self, chunk: _Chunk, row: InboxRow, digest: bytes) -> bool:
+        group = self._by_digest.get(digest)
+        if group is None or group[0] != row.receiver:
+            return False
+        known = self._known.get(group)
+        if known is None or known.digest != digest or known.until < self._clock.monotonic():
+            return False
+        chunk.repeats[group] += 1
+        return True
+
+    def _decode(self, row: InboxRow) -> Decoded:
+        receiver = self._receivers.get(row.receiver)
+        if receiver is None:
+            return Decoded((), (BadEntry(f"receiver {row.receiver!r} is no longer configured", row.body, 0),))
+        try:
+            return receiver.decode(row.body, row.received_at)
+        except Exception as error:
+            log.exception("decoder failed", receiver=row.receiver, request=row.request_id)
+            return Decoded((), (BadEntry(f"our decoder failed: {type(error).__name__}", row.body, 0),))
+
+    async def _commit(self, chunk: _Chunk) -> _Chunk:
+        """Write the chunk; a row that changed meanwhile is read again and all is recomputed."""
+        if not chunk.bodies and not chunk.alerts:
+            return _Chunk(cursor=chunk.cursor)
+        while True:
+            move, changed = await self._move(chunk)
+            try:
+                await self._store.commit(move)
+                break
+            except Conflict as conflict:
+                log.info("inbox recomputes", reason=str(conflict))
+        self._forget(changed)
+        await self._learn(chunk)
+        self._slice_began = self._clock.monotonic()
+        return _Chunk(cursor=chunk.cursor)
+
+    async def _move(self, chunk: _Chunk) -> tuple[Move, set[int]]:
+        """Make the move of a chunk, and name the episodes that it changes by more than a count."""
+        rules, now = self._rules(), self._clock.now()
+        decisions = [rules.classify(alert) if alert.firing else None for alert in chunk.alerts]
+        view = await self._view(chunk.alerts, decisions)
+        move = pipeline.move(chunk.alerts, decisions, view, rules, now)
+        changed = {change.id for change in move.joined if _changes(change)}
+        for group, times in chunk.repeats.items():
+            known = self._known[group]
+            move.joined += [EpisodeChange(number, now, entries * times) for number, entries in known.episodes]
+            for name, n in known.counts.items():
+                move.counts[name] += n * times
+        self._quarantine(move, chunk)
+        move.cursor = chunk.cursor
+        move.counts["bodies", ""] += chunk.bodies
+        return move, changed
+
+    async def _view(self, alerts: Sequence[Alert], decisions: Sequence[Decision | None]) -> pipeline.View:
+        if not alerts:
+            return pipeline.View({}, {}, {})
+        episodes = await self._store.episodes([alert.identity for alert in alerts])
+        keys = list({decision.group_key for decision in decisions if decision is not None})
+        homes = list({each.incident for each in episodes.values() if each.incident is not None})
+        found = await self._store.groups(keys, homes)
+        newest: dict[str, int] = {}
+        for incident in found:
+            newest[incident.group_key] = max(newest.get(incident.group_key, 0), incident.id)
+        by_id = {incident.id: incident for incident in found}
+        return pipeline.View(episodes, {key: by_id[number] for key, number in newest.items()}, by_id)
+
+    def _quarantine(self, move: Move, chunk: _Chunk) -> None:
+        """Keep what could not be read, and raise one alert a receiver that says so."""
+        for receiver, bad in chunk.bad:
+            move.quarantined.append((receiver, bad, self._clock.now()))
+            move.counts["entries", ""] += bad.entries
+        for receiver in {receiver for receiver, _ in chunk.bad if receiver != "responder"}:
+            reason = next(bad.reason for name, bad in chunk.bad if name == receiver)
+            labels = {"alertname": "UnreadableAlert", "receiver": receiver}
+            said = {"summary": f"{receiver} sent what cannot be read: {reason}", "reason": reason}
+            move.internal.append(("responder", orjson.dumps({"alerts": [{"labels": labels, "annotations": said}]})))
+
+    def _forget(self, changed: set[int]) -> None:
+        """Stop believing in repeats whose episodes have changed."""
+        for number in changed:
+            for group in tuple(self._of_episode.get(number, ())):
+                self._drop(group)
+
+    def _drop(self, group: tuple[str, str]) -> None:
+        known = self._known.pop(group, None)
+        if known is not None:
+            self._by_digest.pop(known.digest, None)
+            for number, _ in known.episodes:
+                groups = self._of_episode.get(number, set())
+                groups.discard(group)
+                if not groups:
+                    self._of_episode.pop(number, None)
+
+    async def _learn(self, chunk: _Chunk) -> None:
+        """Remember each group's last body, with its episodes as they now stand."""
+        if not chunk.learned:
+            return
+        last = {group: (digest, alerts) for group, digest, alerts in chunk.learned}
+        wanted = list({alert.identity for _, alerts in last.values() for alert in alerts})
+        episodes = await self._store.episodes(wanted)
+        rules = self._rules()
+        for group, (digest, alerts) in last.items():
+            found = [(alert, episodes.get(alert.identity)) for alert in alerts]
+            self._drop(group)
+            # Only a body whose alerts all stand as it says can be told by its bytes alone.
+            if any(episode is None or episode.firing != alert.firing for alert, episode in found):
+                continue
+            if len(self._known) >= MAX_KNOWN:
+                self._drop(next(iter(self._known)))
+            entries = Counter(episode.id for _, episode in found if episode is not None)
+            counts = _counts(alerts, rules)
+            until = self._clock.monotonic() + TRUSTED_S
+            self._known[group] = _Known(digest, list(entries.items()), counts, until)
+            self._by_digest[digest] = group
+            for number in entries:
+                self._of_episode.setdefault(number, set()).add(group)
+
+    async def _breathe(self) -> None:
+        """Let requests have their turn: a chunk is work, an unanswered sender is a fault."""
+        if self._clock.monotonic() - self._slice_began >= SLICE_S:
+            await asyncio.sleep(0)
+            self._slice_began = self._clock.monotonic()
+
+
+def _changes(change: EpisodeChange) -> bool:
+    return change.ended_at is not None or change.reopen or change.started_at is not None or change.incident is not None
+
+
+def _counts(alerts: Sequence[Alert], rules: RuleSet) -> Counter[tuple[str, str]]:
+    """The ledger's counters that one repeat of these alerts adds to."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for alert in alerts:
+        counts["entries", ""] += alert.entries
+        counts["alerts", f"{alert.source}/{'firing' if alert.firing else 'resolved'}"] += alert.entries
+        if alert.firing:
+            counts["rule_hits", rules.classify(alert).rule] += alert.entries
+        else:
+            counts["stale", ""] += alert.entries
+    return counts
+
+
+async def wait_any(bell: asyncio.Event, stop: asyncio.Event, *, seconds: float) -> None:
+    """Wait for either event, at most so long."""
+    waits = [asyncio.ensure_future(bell.wait()), asyncio.ensure_future(stop.wait())]
+    try:
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

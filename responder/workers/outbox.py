@@ -1,0 +1,203 @@
+"""Sends posts (T4): worst severity first, in order within a thread, and looks before it repeats.
+
+A post row is its own intent. `sending` is written before the call and the message's ts after it; a row that is found in
+`sending` may or may not have arrived, so our marker is looked for in the thread first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+
+import structlog
+
+from responder.errors import PermanentError, ResponderError, StoreError, TransientError
+from responder.metrics import Metrics
+from responder.model import Incident, Marker, Message, OutboxPost, Severity
+from responder.ports import Chat, Clock, Store
+from responder.rules import RuleSet
+from responder.thread import draw_head
+from responder.workers.inbox import wait_any
+
+AT_ONCE = 16  # threads
+LOOKS_FOR_S = 30.0  # when looking fails for so long, a P0 or P1 goes out again
+REROUTED = ("channel_not_found", "not_in_channel", "is_archived")
+MAX_WAIT_S = 60.0
+log = structlog.stdlib.get_logger("outbox")
+
+
+class Outbox:
+    """The outbox sender of one store."""
+
+    def __init__(
+        self, store: Store, chats: Mapping[str, Chat], rules: Callable[[], RuleSet], clock: Clock, metrics: Metrics
+    ) -> None:
+        """Keep the parts; what is under way is known by thread."""
+        self._store, self._chats, self._rules = store, chats, rules
+        self._clock, self._metrics = clock, metrics
+        self._busy: dict[tuple[int, str], asyncio.Task[None]] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Send until `stop`, then let what is under way finish."""
+        bell = self._store.bell("outbox")
+        while not stop.is_set():
+            bell.clear()
+            try:
+                begun = await self._begin()
+            except StoreError as error:
+                log.error("outbox waits for the store", error=str(error))
+                begun = 0
+            if not begun:
+                await wait_any(bell, stop, seconds=1.0)
+        if self._busy:
+            await asyncio.wait(self._busy.values())
+
+    async def _begin(self) -> int:
+        """Start the next post of each thread that is not under way."""
+        room = AT_ONCE - len(self._busy)
+        if room <= 0:
+            await asyncio.wait(self._busy.values(), return_when=asyncio.FIRST_COMPLETED)
+            return 1
+        begun = 0
+        for post in await self._store.due_posts(self._clock.now(), AT_ONCE * 2):
+            thread = (post.incident, post.chat)
+            if thread in self._busy or begun >= room:
+                continue
+            task = asyncio.create_task(self._guarded(post), name=f"post {post.id}")
+            self._busy[thread] = task
+            task.add_done_callback(partial(self._done, thread))
+            begun += 1
+        return begun
+
+    def _done(self, thread: tuple[int, str], _task: asyncio.Task[None]) -> None:
+        self._busy.pop(thread, None)
+
+    async def _guarded(self, post: OutboxPost) -> None:
+        try:
+            await self.deliver(post)
+        except StoreError as error:  # the row stays `sending`: the next look decides
+            log.error("post not recorded", post=post.id, error=str(error))
+            await self._clock.sleep(1.0)
+        except Exception:
+            log.exception("post failed unexpectedly", post=post.id)
+            await self._hold(post, "unexpected fault", seconds=30.0)
+
+    async def deliver(self, post: OutboxPost) -> None:
+        """Bring one post to its chat, or put it off, or give it up. Raises: StoreError."""
+        chat = self._chats.get(post.chat)
+        if chat is None:
+            await self._store.failed(post, at=self._clock.now(), error="chat is no longer configured", reroute="")
+            return
+        incident = await self._store.incident(post.incident)
+        assert incident is not None, "an incident is never deleted"
+        edit = post.kind == "head" and post.thread_ts != ""
+        again = False
+        if post.state == "sending" and not edit:
+            found = await self._look(chat, post, incident)
+            if found is None:
+                return
+            again = found
+        if not await self._store.sending(post, self._clock.now()):
+            return
+        await self._send(chat, post, incident, edit=edit, again=again)
+
+    async def _look(self, chat: Chat, post: OutboxPost, incident: Incident) -> bool | None:
+        """Look for a post that may have arrived.
+
+        Returns: None: settled or put off; False: surely not there; True: nobody can tell, and it must not wait longer.
+        """
+        since = post.created_at - timedelta(seconds=60)
+        try:
+            found = await chat.find(
+                _marker(post), channel=self._channel(chat, post, incident), thread_ts=_thread(post), since=since
+            )
+        except (TransientError, PermanentError) as error:
+            looking = post.looking_since or self._clock.now()
+            urgent = incident.severity in (Severity.P0, Severity.P1)
+            if urgent and (self._clock.now() - looking).total_seconds() >= LOOKS_FOR_S:
+                return True
+            await self._hold(post, f"cannot look: {error}", seconds=5.0, state="sending")
+            return None
+        if found is None:
+            return False
+        await self._store.sent(post, channel=found[0], ts=found[1], at=self._clock.now())
+        return None
+
+    async def _send(self, chat: Chat, post: OutboxPost, incident: Incident, *, edit: bool, again: bool) -> None:
+        message = self._message(post, incident, edit=edit)
+        if again:
+            message = replace(message, footer=f"{message.footer} · possibly repeated".strip(" ·"))
+        channel = self._channel(chat, post, incident)
+        try:
+            if edit:
+                await chat.edit(message, channel=post.thread_channel, ts=post.thread_ts, marker=_marker(post))
+                where, ts = post.thread_channel, post.thread_ts
+            else:
+                where, ts = await chat.post(
+                    message,
+                    channel=channel,
+                    thread_ts=_thread(post),
+                    broadcast=post.kind == "page",
+                    marker=_marker(post),
+                )
+        except TransientError as error:
+            await self._slow_down(post, error, edit=edit)
+        except PermanentError as error:
+            await self._refused(chat, post, error, channel)
+        else:
+            await self._store.sent(post, channel=where, ts=ts, at=self._clock.now())
+            self._measure(post, incident, edit=edit)
+
+    async def _slow_down(self, post: OutboxPost, error: TransientError, *, edit: bool) -> None:
+        """Obey Retry-After for the whole channel; after anything else nobody knows whether it arrived."""
+        if error.retry_after_s is not None:
+            await self._hold(post, str(error), seconds=error.retry_after_s, whole_channel=True)
+            return
+        wait = min(MAX_WAIT_S, 0.5 * 2 ** min(post.attempts, 10))
+        await self._hold(post, str(error), seconds=wait, state="queued" if edit else "sending")
+
+    async def _refused(self, chat: Chat, post: OutboxPost, error: PermanentError, channel: str) -> None:
+        """Send a head that its channel refuses to the default channel, once; its replies follow it."""
+        elsewhere = channel != chat.channel and error.code in REROUTED and not post.thread_ts
+        log.error("post refused", incident=f"INC-{post.incident}", chat=post.chat, channel=channel, error=str(error))
+        reroute = chat.channel if elsewhere else ""
+        await self._store.failed(post, at=self._clock.now(), error=str(error), reroute=reroute)
+
+    async def _hold(
+        self, post: OutboxPost, why: str, *, seconds: float, whole_channel: bool = False, state: str = "queued"
+    ) -> None:
+        log.warning("post put off", incident=f"INC-{post.incident}", chat=post.chat, seconds=seconds, error=why)
+        until = self._clock.now() + timedelta(seconds=seconds)
+        try:
+            await self._store.held(post, until=until, error=why, whole_channel=whole_channel, state=state)
+        except ResponderError as error:
+            log.error("post not put off", post=post.id, error=str(error))
+
+    def _message(self, post: OutboxPost, incident: Incident, *, edit: bool) -> Message:
+        if post.message is not None:
+            return post.message
+        mention = "" if edit else self._rules().policy.of(incident.severity).mention
+        return draw_head(incident, mention=mention, now=self._clock.now())
+
+    @staticmethod
+    def _channel(chat: Chat, post: OutboxPost, incident: Incident) -> str:
+        """A post goes where its thread is; the head where the incident's rule says, else to the chat's own channel."""
+        if post.kind != "notice" and post.thread_channel:
+            return post.thread_channel
+        return post.channel or incident.channel or chat.channel
+
+    def _measure(self, post: OutboxPost, incident: Incident, *, edit: bool) -> None:
+        if post.kind == "head" and not edit:
+            took = (self._clock.now() - post.created_at).total_seconds()
+            self._metrics.first_message.labels(incident.severity).observe(max(0.0, took))
+
+
+def _thread(post: OutboxPost) -> str:
+    return "" if post.kind in ("head", "notice") else post.thread_ts
+
+
+def _marker(post: OutboxPost) -> Marker:
+    return Marker(f"INC-{post.incident}", post.kind, post.id)

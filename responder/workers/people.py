@@ -1,0 +1,85 @@
+"""What a person does to an incident, from wherever it comes: read the row, make one move, write it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from responder import incidents
+from responder.errors import Conflict
+from responder.metrics import Metrics
+from responder.model import EpisodeChange, Incident, Move, Severity
+from responder.ports import Clock, Store
+from responder.rules import RuleSet
+
+TRIES = 10
+
+
+class People:
+    """Acknowledge, resolve, raise and note; each gives the incident as it then stands, None when there is none."""
+
+    def __init__(self, store: Store, rules: Callable[[], RuleSet], clock: Clock, metrics: Metrics) -> None:
+        """Keep the parts."""
+        self._store, self._rules, self._clock, self._metrics = store, rules, clock, metrics
+
+    async def acknowledge(self, number: int, person: str) -> Incident | None:
+        """Take it: the acknowledge clock stops."""
+
+        def act(move: Move, incident: Incident) -> Incident:
+            taken = incidents.acknowledged(move, incident, person, self._clock.now())
+            if taken is not incident and incident.page_at is not None:
+                waited = (self._clock.now() - incident.page_at).total_seconds()
+                self._metrics.ack.labels(incident.severity).observe(max(0.0, waited))
+            return taken
+
+        return await self._act(number, act)
+
+    async def resolve(self, number: int, person: str, why: str = "") -> Incident | None:
+        """End it by a person's word. An alert that is our own ends with it: nobody else would end it."""
+        record = await self._store.record(number)
+        own = [each["id"] for each in record["episodes"] if each["firing"] and each["source"] == "responder"]
+        now = self._clock.now()
+
+        def act(move: Move, incident: Incident) -> Incident:
+            move.joined += [EpisodeChange(each, now, 0, ended_at=now) for each in own]
+            over = incidents.resolved(move, incident, person, why, now)
+            if over is not incident:
+                self._metrics.resolve.labels(over.severity).observe((now - over.opened_at).total_seconds())
+            return over
+
+        return await self._act(number, act)
+
+    async def raise_to(self, number: int, person: str, to: Severity) -> Incident | None:
+        """Raise the severity; one that is not worse changes nothing."""
+        policy = self._rules().policy.of(to)
+
+        def act(move: Move, incident: Incident) -> Incident:
+            why, now = f"by {person}", self._clock.now()
+            return incidents.raised(move, incident, to, why, policy.mention, policy.channel, now)
+
+        return await self._act(number, act)
+
+    async def note(self, number: int, person: str, text: str) -> Incident | None:
+        """Add a line to the record and the thread."""
+
+        def act(move: Move, incident: Incident) -> Incident:
+            incidents.noted(move, incident, person, text[:2000], self._clock.now())
+            return incident
+
+        return await self._act(number, act)
+
+    async def _act(self, number: int, act: Callable[[Move, Incident], Incident]) -> Incident | None:
+        """Make the move anew whenever its incident has changed meanwhile. Raises: StoreError, Conflict at last."""
+        for _ in range(TRIES):
+            incident = await self._store.incident(number)
+            if incident is None:
+                return None
+            move = Move()
+            changed = act(move, incident)
+            if changed is not incident:
+                move.changed.append(changed)
+            try:
+                await self._store.commit(move)
+            except Conflict:
+                continue
+            return await self._store.incident(number)
+        raise Conflict(f"INC-{number} changed {TRIES} times meanwhile; try again")

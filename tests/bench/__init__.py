@@ -1,0 +1,1 @@
+"""`make bench`: figures as ratios against something run beside it, on the machine at hand."""

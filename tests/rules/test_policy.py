@@ -1,0 +1,134 @@
+"""What each severity means for people, as policy.yaml says it."""
+
+from pathlib import Path
+
+import pytest
+
+from responder.model import Severity
+from responder.rules.fields import RulesError
+from responder.rules.loader import load, load_policy
+from responder.rules.policy import DEFAULTS, Policy, SeverityPolicy
+from responder.rules.read_policy import mention_of
+
+from .given import SHIPPED, write
+
+P0, P1, P2, P3 = Severity
+WHOLE = """\
+hold: 10m
+contacts: {anna: "<@U111>", databases: group:S222}
+severities:
+  P0:
+    mention: "@channel"
+    cadence: 5m
+    acknowledge_within: 90s
+    next: [anna, databases, "@here", U0123ABCD]
+    channel: "#outages"
+    chain: mine
+    runbook: all
+    audience: everybody
+    timeboxes: {triage: 5m, investigate: 1h}
+    budget: {incident_usd: 2.5}
+    hold: 0
+  P1: {cadence: null, acknowledge_within: null, mention: null}
+P2: {mention: databases}
+"""
+
+
+def test_every_key_is_read(tmp_path: Path) -> None:
+    policy = load_policy(write(tmp_path / "policy.yaml", WHOLE))
+    assert policy.of(P0) == SeverityPolicy(
+        mention="channel",
+        cadence_s=300,
+        acknowledge_within_s=90,
+        next=("user:U111", "group:S222", "here", "user:U0123ABCD"),
+        channel="#outages",
+        chain="mine",
+        runbook="all",
+        audience="everybody",
+        timeboxes_s={"triage": 300, "investigate": 3600},
+        budget_usd=2.5,
+        hold_s=0,
+    )
+    assert (policy.of(P1).mention, policy.of(P1).cadence_s, policy.of(P1).acknowledge_within_s) == ("", None, None)
+    assert policy.of(P2).mention == "group:S222"
+    assert policy.of(P3) == DEFAULTS[P3]
+    assert (policy.hold_s(P0), policy.hold_s(P1)) == (0, 600)
+
+
+def test_what_is_left_out_keeps_its_default(tmp_path: Path) -> None:
+    policy = load_policy(write(tmp_path / "policy.yaml", "P0: {channel: '#outages'}\n"))
+    assert (policy.of(P0).cadence_s, policy.of(P0).mention, policy.of(P0).chain) == (900, "here", "outage")
+
+
+def test_an_empty_policy_is_the_defaults(tmp_path: Path) -> None:
+    assert load_policy(write(tmp_path / "policy.yaml", "")) == Policy()
+
+
+def test_the_shipped_policy_is_the_defaults() -> None:
+    assert load_policy(SHIPPED) == Policy()
+
+
+MENTIONS = {
+    "here": ("here", "here"),
+    "@here": ("@here", "here"),
+    "wire form of here": ("<!here>", "here"),
+    "channel": ("@channel", "channel"),
+    "our form of a user": ("user:anna@example.com", "user:anna@example.com"),
+    "wire form of a user": ("<@U123|anna>", "user:U123"),
+    "user's id": ("W0123ABCD", "user:W0123ABCD"),
+    "our form of a group": ("group:S1", "group:S1"),
+    "wire form of a group": ("<!subteam^S123|@db>", "group:S123"),
+    "group's id": ("S0123ABCD", "group:S0123ABCD"),
+}
+
+
+@pytest.mark.parametrize(("text", "wanted"), MENTIONS.values(), ids=MENTIONS)
+def test_a_mention_may_be_written_as_people_do(text: str, wanted: str) -> None:
+    assert mention_of(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["@anna", "everyone", "<!everyone>", "user:<!channel>", "user:", "", "here now", "U1"])
+def test_what_is_no_mention_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a mention"):
+        mention_of(text)
+
+
+MISTAKES = {
+    "unknown key": ("holds: 5m\n", 1, "unknown key 'holds'"),
+    "unknown key of a severity": ("P0:\n  cadense: 5m\n", 2, "unknown key 'cadense'"),
+    "unknown severity": ("severities:\n  P0: {}\n  P4: {}\n", 3, "unknown key 'P4'"),
+    "severity no mapping": ("severities:\n  P0: here\n", 2, "P0 must be a mapping"),
+    "severities no mapping": ("severities: [P0]\n", 1, "severities must be a mapping"),
+    "severity twice": ("P0: {}\nseverities:\n  P0: {}\n", 3, "stands twice"),
+    "quiet hours": ("hold: 5m\nquiet_hours: {}\n", 2, "quiet_hours is not supported yet in this version"),
+    "inhibitions": ("inhibitions: []\n", 1, "not supported yet"),
+    "maintenance": ("maintenance: []\n", 1, "not supported yet"),
+    "road": ("P0:\n  road: pagerduty\n", 2, "not supported yet"),
+    "unknown contact": ("P0:\n  next: [bob]\n", 2, "a name from contacts"),
+    "contact that mentions nobody": ("contacts:\n  bob: Bob\n", 2, "is not a mention"),
+    "contact as a mapping": ("contacts:\n  bob: {phone: 1}\n", 2, "is not a mention"),
+    "mention as a list": ("P0:\n  mention: [here]\n", 2, "is not a mention"),
+    "cadence of nothing": ("P0:\n  cadence: 0\n", 2, "at least 1 s"),
+    "cadence of no duration": ("P0:\n  cadence: often\n", 2, "not a duration"),
+    "no hold": ("hold: null\n", 1, "0 resolves at once"),
+    "negative budget": ("P0:\n  budget: {incident_usd: -1}\n", 2, "at least 0"),
+    "unknown budget": ("P0:\n  budget: {day_usd: 1}\n", 2, "unknown key 'day_usd'"),
+    "channel of two words": ("P0:\n  channel: my channel\n", 2, "is not a channel"),
+    "no policy": ("- a\n", 1, "must be a mapping"),
+    "alias": ("P0: &a {}\nP1: *a\n", 1, "aliases"),
+}
+
+
+@pytest.mark.parametrize(("text", "line", "part"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_named_with_its_line(text: str, line: int, part: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "policy.yaml", text)
+    with pytest.raises(RulesError) as caught:
+        load_policy(path)
+    said = [str(error) for error in caught.value.errors]
+    assert any(each.startswith(f"{path}:{line}: ") and part in each for each in said), said
+
+
+def test_the_policys_runbook_must_exist(tmp_path: Path) -> None:
+    write(tmp_path / "policy.yaml", "P0: {runbook: mine}\n")
+    with pytest.raises(RulesError, match="there is no runbook 'mine'; known: default"):
+        load([tmp_path], runbooks=["default"])

@@ -1,0 +1,60 @@
+"""The shipped rules keep their promises for every severity word, whatever the alert is called."""
+
+import pytest
+
+from responder.model import Severity
+from responder.rules.expectations import run
+from responder.rules.loader import load
+
+from .given import SHIPPED, alert
+
+P0, P1, P2, P3 = Severity
+RUNBOOKS = [
+    *("default", "production-outage", "error-rate", "latency", "saturation", "node-down"),
+    *("disk-full", "crash-loop", "database", "tls-expiry", "responder"),
+]
+RULES = load([SHIPPED], runbooks=RUNBOOKS)
+NAMES = ("CompleteOutage", "AllServicesDown", "ApiDown", "HighErrorRate", "PostgresqlDown", "KubeNodeNotReady", "Xyzzy")
+WORDS = {
+    P1: "critical Critical CRITICAL crit page disaster emergency fatal sev1 SEV-1 s1 P1 1 high major s2 sev2 2",
+    P2: "error warning Warning warn average s3 sev3 medium P2 3",
+    P3: "info none notify notice ticket low minor s4 sev-4 debug P3 4 5 Informational",
+}
+CAN_WAIT = ("info", "none", "notify", "INFO", "ticket", "low", "debug")
+
+
+def test_the_shipped_expectations_hold() -> None:
+    assert run(RULES, SHIPPED / "tests") == []
+
+
+def test_nothing_looks_wrong_in_the_shipped_rules() -> None:
+    assert RULES.warnings == ()
+    assert [rule.name for rule in RULES.rules if rule.channel] == []
+
+
+@pytest.mark.parametrize(
+    ("word", "wanted"), [(word, severity) for severity, words in WORDS.items() for word in words.split()]
+)
+def test_a_severity_word_alone_decides_the_severity(word: str, wanted: Severity) -> None:
+    assert RULES.classify(alert(alertname="Xyzzy", severity=word)).severity is wanted
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("word", CAN_WAIT)
+def test_what_only_informs_is_never_more_than_a_p3(name: str, word: str) -> None:
+    decision = RULES.classify(alert({"users_affected_percent": "100"}, alertname=name, severity=word))
+    assert RULES.raised(decision.rule, decision.severity, facts={}, firing=999, open_for_s=1e9) is P3
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("word", ["warning", "Warning", "warn", "average"])
+def test_a_warning_is_never_a_p0(name: str, word: str) -> None:
+    decision = RULES.classify(alert({"users_affected_percent": "100"}, alertname=name, severity=word))
+    facts = {label: [str(at) for at in range(99)] for label in ("instance", "node", "pod")}
+    assert RULES.raised(decision.rule, decision.severity, facts=facts, firing=999, open_for_s=1e9) in (P1, P2)
+
+
+@pytest.mark.parametrize("word", [word for word in WORDS[P1].split()] + [""])
+def test_no_word_makes_a_p0_of_less_than_a_complete_outage(word: str) -> None:
+    assert RULES.classify(alert(alertname="CompleteOutage", severity=word)).severity is P0
+    assert RULES.classify(alert(alertname="DatabaseDown", severity=word)).severity is P1
