@@ -86,7 +86,7 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     def port(self) -> int:
         """The port part of `listen`. Raises: ConfigError."""
         port = self.listen.rpartition(":")[2]
-        if not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - the largest TCP port
+        if not (port.isascii() and port.isdigit()) or int(port) > 65535:  # noqa: PLR2004 - the largest TCP port
             raise ConfigError(f"listen: {self.listen!r} is not HOST:PORT")
         return int(port)
 

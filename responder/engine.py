@@ -92,7 +92,7 @@ class Ctx:
     async def effect(self, name: str, act: Callable[[], Awaitable[Done]]) -> object:
         """Do an action at most once: intent, then `act`, then its outcome.
 
-        Raises: UnknownOutcome: an earlier life began it and never wrote how it went.
+        Raises: UnknownOutcome: an earlier life began it and never wrote how it went. TypeError: it makes a move.
         """
         if name in self._done:
             return self._done[name]
@@ -100,7 +100,12 @@ class Ctx:
             raise UnknownOutcome(f"{name}: begun before a restart, outcome unknown; look, then decide by hand")
         await self._store.intent(self.run, name, self.clock.now())
         self._done[f"{name}#intent"] = None
-        return await self.step(name, act)
+        done = await act()
+        if done.move is not None:  # a conflict would ask for the action again
+            raise TypeError(f"{name}: an action makes no move; make it in a step after this one")
+        await self._store.step(self.run, name, done, self.clock.now())
+        self._done[name] = done.value
+        return done.value
 
     async def sleep_until(self, name: str, at: datetime) -> None:
         """Sleep until a wall-clock time that is written once; a restart does not begin it anew."""

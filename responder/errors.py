@@ -70,6 +70,12 @@ class Conflict(StoreError):
     reason = "conflict"
 
 
+class Rejected(StoreError):
+    """The store refuses what is to be written, and would again: nothing of it is there, its neighbours stand."""
+
+    reason = "rejected"
+
+
 class Fenced(Conflict):
     """A run is over or in other hands; whoever still works on it stops, and writes nothing."""
 

@@ -21,7 +21,7 @@ from responder.model import Alert, Decision, Incident, Message, Move, Post, Ref,
 
 REOPEN_WITHIN = timedelta(minutes=30)
 PERSON_HOLDS = timedelta(hours=1)  # a person resolved it while it still fired
-MAX_TITLE, MAX_SYSTEMS, MAX_VALUE = 140, 12, 120
+MAX_TITLE, MAX_SUMMARY, MAX_SYSTEMS, MAX_VALUE = 140, 400, 12, 120
 MAX_FACTS = 256  # distinct values kept for `raise`
 
 
@@ -37,6 +37,7 @@ def new(decision: Decision, alert: Alert, channel: str, explained: Mapping[str, 
         id=0, version=1, group_key=decision.group_key, severity=decision.severity, status=Status.DETECTING,
         title=cut(said, MAX_TITLE), rule=decision.rule, runbook=decision.runbook, channel=channel, opened_at=now,
         systems=tuple(cut(name, MAX_VALUE) for name in decision.systems[:MAX_SYSTEMS]),
+        summary=cut(alert.annotations.get("description") or alert.annotations.get("message") or "", MAX_SUMMARY),
         extra_channels=decision.extra_channels, detected_by=alert.source, page_at=now, decision=explained,
     )  # fmt: skip
 

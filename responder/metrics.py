@@ -17,7 +17,7 @@ from responder.model import Severity
 SEVERITIES = tuple(Severity)
 WEBHOOK_OUTCOMES = (
     "accepted", "duplicate", "unauthorized", "forbidden", "method",
-    "closing", "overload", "timeout", "too_large", "store",
+    "closing", "overload", "timeout", "broken", "too_large", "store",
 )  # fmt: skip
 MAX_RULES = 1000  # series of rule_hits; rules behind that are summed as "other"
 _SECONDS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 14400)
@@ -99,7 +99,7 @@ class Metrics:
                 alerts.add_metric([receiver, status], figure(("alerts", f"{receiver}/{status}"), 0.0))
         yield alerts
         hits = CounterMetricFamily("responder_rule_hits", "Alerts that a rule decided.", labels=["rule"])
-        known = {rule: figure(("rule_hits", rule), 0.0) for rule in self._rules}
+        known = {rule: figure(("rule_hits", rule), 0.0) for rule in self._rules if rule != "other"}
         for rule, n in known.items():
             hits.add_metric([rule], n)
         total = sum(n for (name, _), n in self.figures.items() if name == "rule_hits")

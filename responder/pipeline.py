@@ -1,23 +1,25 @@
 """From a body's alerts to a Move. Read this first: it is the whole decision, and it does no I/O.
 
     identify      an alert is an identity (source + labels); its newest episode says whether it is news
-    classify      the rules give severity, runbook and group to what fires
+    classify      done before: the rules gave what fires its severity, runbook and group; severity only rises here
     join or open  a group has one open incident; within 30 min of resolving it opens again
-    tell          opened, raised, reopened from resolved: a page. All else: a line in the thread
+    tell          opened, raised, reopened from resolved: one page each. All else is a line in the thread
 
-The caller (`workers/inbox.py`) reads the View and writes the Move in one transaction; on a conflict it does both again.
-The runs that a Move opens, `watch` and `chain`, are carried out by `workers/runs.py`.
+`workers/inbox.py` reads the View and writes the Move in one transaction: episodes, incidents, posts, runs, signals,
+counters and the inbox cursor, together or not at all; on a conflict it does both again. The runs that a Move opens,
+`watch` and `chain`, are carried out by `workers/runs.py` once it is written. A body's own `status` is never read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from responder import incidents
-from responder.model import Alert, Decision, Episode, EpisodeChange, Incident, Move, NewEpisode, Ref, Severity
+from responder.model import Alert, Decision, Episode, EpisodeChange, Incident, Move, NewEpisode, Ref
 from responder.rules import RuleSet
+from responder.story import Part
 
 STALE_WITHIN = timedelta(seconds=60)  # of a resolve, an alert that began before it is a late copy
 
@@ -47,22 +49,8 @@ def move(
         else:
             work.begins(alert, decision, episode)
     for each in work.pending.values():
-        work.tell(each)
+        each.tell(work.move, rules, now)
     return work.move
-
-
-@dataclass(slots=True)
-class _Pending:
-    """One incident as it becomes in this move; `was` is None when the move opens it."""
-
-    was: Incident | None
-    now: Incident
-    joined: list[Alert] = field(default_factory=list)
-    known: int = 0  # of the joined, those whose episode was counted here before it ended
-    ended: list[Alert] = field(default_factory=list)
-    left: list[Alert] = field(default_factory=list)  # they fire on in another incident
-    worse: tuple[Severity, str, str] | None = None  # the worst severity asked for, why, and the rule's channel
-    ruled: bool = False  # its channel is the rule's, not that of a severity
 
 
 @dataclass(slots=True)
@@ -71,8 +59,8 @@ class _Work:
     rules: RuleSet
     now: datetime
     move: Move = field(default_factory=Move)
-    pending: dict[Ref, _Pending] = field(default_factory=dict)
-    placed: dict[str, _Pending] = field(default_factory=dict)  # group key -> where this move puts its alerts
+    pending: dict[Ref, Part] = field(default_factory=dict)
+    placed: dict[str, Part] = field(default_factory=dict)  # group key -> where this move puts its alerts
 
     def begins(self, alert: Alert, decision: Decision, episode: Episode | None) -> None:
         """A start after the last end is a new episode; one before it is a late copy, or a resolve that was none."""
@@ -97,7 +85,7 @@ class _Work:
         if home is None or (home.status.ended and not incidents.stays_resolved(home, self.now)):
             moved = self.place(alert, decision, again=home)
         elif not home.status.ended and decision.severity < home.severity:
-            self.rise(self.held(home), decision, alert.name)
+            self.held(home).rise(decision, alert.name)
         start = alert.started_at if alert.started_at and alert.started_at < episode.started_at else None
         fresh = alert.annotations if alert.annotations != episode.annotations else None
         self.move.joined.append(EpisodeChange(episode.id, alert.received_at, alert.entries, start, None, fresh, moved))
@@ -135,10 +123,10 @@ class _Work:
             if again is not None:
                 self.held(again).left.append(alert)
         each.now = incidents.with_facts(each.now, decision.distinct)
-        self.rise(each, decision, alert.name)
+        each.rise(decision, alert.name)
         return incidents.ref(each.now)
 
-    def find(self, alert: Alert, decision: Decision, again: Incident | None) -> _Pending:
+    def find(self, alert: Alert, decision: Decision, again: Incident | None) -> Part:
         """Find a group's incident in the store, or make it."""
         found = self.view.groups.get(decision.group_key)
         if found is not None and found.status.ended and not incidents.may_reopen(found, self.now):
@@ -151,46 +139,6 @@ class _Work:
         each.ruled = bool(decision.channel)
         return each
 
-    def rise(self, each: _Pending, decision: Decision, name: str) -> None:
-        """Severity only rises here; an incident that nobody has heard of simply starts higher."""
-        to = decision.severity
-        if each.was is None:
-            each.now = replace(each.now, severity=min(each.now.severity, to))
-        elif to < each.now.severity and (each.worse is None or to < each.worse[0]):
-            each.worse = (to, f"{name} is {to}", decision.channel)
-
-    def held(self, incident: Incident) -> _Pending:
+    def held(self, incident: Incident) -> Part:
         """Give the incident's place in this move."""
-        return self.pending.setdefault(incidents.ref(incident), _Pending(incident if incident.id else None, incident))
-
-    def tell(self, each: _Pending) -> None:
-        """Write one incident's part of the story, however many alerts it had."""
-        firing = each.now.firing + len(each.joined) - len(each.ended) - len(each.left)
-        open_for_s = (self.now - each.now.opened_at).total_seconds()
-        grown = self.rules.raised(
-            each.now.rule, each.now.severity, facts=each.now.facts, firing=firing, open_for_s=open_for_s
-        )
-        if each.was is None:
-            channel = each.now.channel if each.ruled else self.rules.policy.of(grown).channel or each.now.channel
-            first = replace(each.now, severity=grown, channel=channel, firing=firing, episodes=firing)
-            self.move.opened.append(first)
-            incidents.opened(self.move, first, self.now)
-            return
-        if each.joined:
-            each.now = incidents.grew(self.move, each.now, each.joined, self.now, known=each.known)
-        if each.ended:
-            each.now = incidents.calmed(self.move, each.now, each.ended, self.now)
-        if each.left:
-            each.now = incidents.thinned(self.move, each.now, each.left, self.now)
-        if not each.now.status.ended:
-            self.raise_once(each, grown)
-        if each.now != each.was:
-            self.move.changed.append(each.now)
-
-    def raise_once(self, each: _Pending, grown: Severity) -> None:
-        """One page, however many alerts ask for more, and for whatever reason."""
-        to, why, channel = (grown, "it has grown", "")
-        if each.worse is not None and each.worse[0] <= grown:
-            to, why, channel = each.worse
-        policy = self.rules.policy.of(to)
-        each.now = incidents.raised(self.move, each.now, to, why, policy.mention, channel or policy.channel, self.now)
+        return self.pending.setdefault(incidents.ref(incident), Part(incident if incident.id else None, incident))

@@ -42,6 +42,12 @@ def brief_json(incident: Incident) -> dict[str, Any]:
     }
 
 
+def listed_json(incident: Incident, episodes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Give an incident as a list shows it: every key of the whole, the long ones empty, at most twenty episodes."""
+    empty: dict[str, list[Mapping[str, Any]]] = {name: [] for name in ("timeline", "evidence", "findings", "posts")}
+    return full_json(incident, {**empty, "episodes": episodes})
+
+
 def full_json(incident: Incident, record: Record) -> dict[str, Any]:
     """Give an incident with all that is kept of it."""
     threads = record.get("threads", [])

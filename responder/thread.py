@@ -31,13 +31,13 @@ def draw_head(incident: Incident, *, mention: str, now: datetime) -> Message:
         ("Scope", f"{incident.firing} firing of {_count(incident.episodes, 'alert')}"),
         ("Systems", ", ".join(incident.systems) or "not named by the alert"),
         ("On it", incident.commander or incident.acknowledged_by or "nobody yet"),
-        ("Runs", _runs(incident)),
+        ("What runs", _runs(incident)),
     ]
     since = f"since {incident.opened_at:%Y-%m-%d %H:%M} UTC"
     return Message(
-        title=f"{_sign(incident)} {incident.severity} · {incident.name} · {incident.title}",
+        title=f"{incident.name} {_sign(incident)} {incident.severity} · {incident.title}",
         facts=tuple(facts),
-        body=f"What we know: {incident.summary}" if incident.summary else "",
+        body=f"What we know: {incident.summary or 'what the alert says.'}",
         footer=f"{since} · rule {incident.rule} · runbook {incident.runbook}"
         f" · responder incidents show {incident.name}",
         mention="" if incident.status.ended else mention,

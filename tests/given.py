@@ -1,4 +1,4 @@
-"""What many tests begin with: a clock turned by hand, small rules, alerts and bodies, a store over a file, a strict chat."""
+"""What many tests begin with: a clock turned by hand, rules, alerts and bodies, a store over a file, a strict chat."""
 
 from __future__ import annotations
 
@@ -117,7 +117,9 @@ RULES = RuleSet(
                 Raise(P0, "count", 10),
             ),
         ),
-        rule("slow", 'alertname="Slow"', severity=P2, raises=(Raise(P1, "open_for", 1800), Raise(P0, "open_for", 3600))),
+        rule(
+            "slow", 'alertname="Slow"', severity=P2, raises=(Raise(P1, "open_for", 1800), Raise(P0, "open_for", 3600))
+        ),
         rule("wide", 'alertname=~"Wide.*"', severity=P3, group_by=("alertname",), channel="#wide", goes_on=True),
         rule("wide-page", 'page="yes"', severity=P1, channel="#pagers", goes_on=True),
         rule("wide-too", 'team="db"', severity=P3, channel="#db"),
@@ -142,7 +144,9 @@ def alert(
 ) -> Alert:
     """Give one alert as a receiver would."""
     named = {"alertname": name, "cluster": "eu", **labels}
-    return Alert("alertmanager", identify("alertmanager", named), named, annotations or {}, firing, received, started, ended)
+    return Alert(
+        "alertmanager", identify("alertmanager", named), named, annotations or {}, firing, received, started, ended
+    )
 
 
 def entry(
@@ -168,7 +172,13 @@ def entry(
     return element
 
 
-def body(*elements: object, group: str = "{}:{}", status: str = "firing", truncated: int = 0, sender: str = "http://am-0:9093") -> bytes:
+def body(
+    *elements: object,
+    group: str = "{}:{}",
+    status: str = "firing",
+    truncated: int = 0,
+    sender: str = "http://am-0:9093",
+) -> bytes:
     """Give a whole webhook body of version 4."""
     whole = {
         "receiver": "responder", "status": status, "alerts": list(elements), "groupLabels": {}, "commonLabels": {},
@@ -244,9 +254,7 @@ class House:
 
     async def accept(self, raw: bytes, receiver: str = "alertmanager", webhook_id: str = "") -> bool:
         """Take one body in, as the door does."""
-        return await self.store.accept(
-            receiver, raw, at=self.clock.now(), request_id="r", webhook_id=webhook_id
-        )
+        return await self.store.accept(receiver, raw, at=self.clock.now(), request_id="r", webhook_id=webhook_id)
 
     async def settle(self) -> None:
         """Move all that waits, what we say of ourselves included."""
@@ -379,9 +387,7 @@ class StrictChat:
         assert found, f"nothing to edit at {channel} {ts}"
         found[0].edits.append(message)
 
-    async def find(
-        self, marker: Marker, *, channel: str, thread_ts: str, since: datetime
-    ) -> tuple[str, str] | None:
+    async def find(self, marker: Marker, *, channel: str, thread_ts: str, since: datetime) -> tuple[str, str] | None:
         self.looked += 1
         fault = self.looks.pop(0) if self.looks else None
         if fault is not None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,16 @@ def episode(of: Alert, *, firing: bool = True, number: int = 1, home: int | None
             received: datetime | None = None) -> Episode:  # fmt: skip
     start = of.started_at or of.received_at
     return Episode(
-        number, of.identity, of.source, of.labels, of.annotations, firing, start, ended, received or of.received_at, home
+        number,
+        of.identity,
+        of.source,
+        of.labels,
+        of.annotations,
+        firing,
+        start,
+        ended,
+        received or of.received_at,
+        home,
     )
 
 
@@ -329,20 +339,24 @@ def test_alerts_that_end_in_the_same_move_do_not_count_towards_a_raise() -> None
 
 
 def test_a_body_that_is_bad_enough_opens_at_the_worst_with_one_page() -> None:
-    move = moved(alert(instance="a"), alert(instance="b", severity="critical"), *[alert(instance=f"{n}") for n in range(9)])
+    move = moved(
+        alert(instance="a"), alert(instance="b", severity="critical"), *[alert(instance=f"{n}") for n in range(9)]
+    )
     assert ([each.severity for each in move.opened], pages(move)) == ([P0], 1)
 
 
 def test_several_worse_alerts_in_one_move_are_one_raise_and_one_page() -> None:
     move = moved(
-        alert(instance="b", severity="critical"), alert(instance="c", severity="outage"), incidents=[incident(severity=P3)]
+        alert(instance="b", severity="critical"),
+        alert(instance="c", severity="outage"),
+        incidents=[incident(severity=P3)],
     )
     assert (move.changed[0].severity, pages(move)) == (P0, 1)
 
 
 @pytest.mark.parametrize("severity", [P1, P0], ids=["P1", "P0"])
 def test_a_rule_that_goes_on_adds_channels_and_may_only_raise(severity: Severity) -> None:
-    labels = {"page": "yes", "team": "db"} | ({"severity": "outage"} if severity is P0 else {})
+    labels: dict[str, Any] = {"page": "yes", "team": "db"} | ({"severity": "outage"} if severity is P0 else {})
     move = moved(alert("Wide", **labels))
     assert move.opened[0].rule == "wide"
     assert move.opened[0].severity is P1  # the first later match without `continue` ends the search

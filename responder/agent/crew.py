@@ -16,7 +16,8 @@ from responder.incidents import duration
 from responder.runbooks import Agent, Phase
 
 TURNS = 12  # of all agents of a phase together
-SUPPORT_TURNS = 6
+SUPPORT_TURNS, LEAST_TURNS = 6, 2  # of all supporters together; of one round
+REPLAY_S = 5.0  # for a run loaded after its deadline: what is finished is read, nothing new is begun
 
 
 @dataclass(slots=True)
@@ -44,7 +45,8 @@ class Work:
 async def within_the_box(desk: Desk, phase: Phase, begun: Mapping[str, Any], work: Work) -> None:
     """Let the agents work until they are done or the time is over; `work` says which."""
     deadline_s = float(begun["at"]) + float(begun["timebox_s"])
-    left_s = max(0.0, deadline_s - desk.now().timestamp())
+    left_s = deadline_s - desk.now().timestamp()
+    left_s = left_s if left_s > 0 else REPLAY_S
     over = f"time-box of {duration(float(begun['timebox_s']))} over"
     try:
         async with asyncio.timeout(left_s) as box:
@@ -66,41 +68,50 @@ class _Crew:
     begun: Mapping[str, Any]
     work: Work
     deadline_s: float
+    left: int = TURNS  # for whoever leads: leads work one after the other, so a replay counts the same
 
     async def work_together(self) -> None:
         """Let supporters work first, side by side or one after the other, then the lead; in rounds if so asked."""
         names = [str(name) for name in self.begun.get("supporting", ())]
         support = [agent for name in names if (agent := self.desk.pinned.agent(name))]
         share = max(2, SUPPORT_TURNS // len(support)) if support else 0
-        rounds = self.phase.max_rounds if self.phase.mode == "iterative" else 1
-        turns = max(2, (TURNS - share * len(support)) // rounds)
+        self.left = TURNS - share * len(support)
         if self.phase.mode == "parallel":
             await tools.together([self._one(agent, share, "") for agent in support])
         else:
             for agent in support:
                 await self._one(agent, share, "")
+        rounds = self.phase.max_rounds if self.phase.mode == "iterative" else 1
         for number in range(1, rounds + 1):
-            label = f".round{number}" if rounds > 1 else ""
-            said = await self._lead(turns, label, number, rounds)
+            turns = min(self.left, max(LEAST_TURNS, self.left // (rounds - number + 1)))
+            said = await self._lead(turns, number, rounds) if turns else None
             if said is None or not said.worked or said.report.hand_off.strip().lower().startswith("done"):
                 return
 
-    async def _lead(self, turns: int, label: str, number: int, rounds: int) -> Said | None:
-        lead = self.desk.pinned.agent(self.phase.lead)
+    async def _lead(self, turns: int, number: int, rounds: int) -> Said | None:
+        """Let the lead work; when it fails, once more or another, on what it has left of its turns."""
+        lead, label, extra = self.desk.pinned.agent(self.phase.lead), "", ""
         assert lead is not None, "a phase does not begin without its lead"
-        extra = ""
         if rounds > 1:
-            until = self.phase.until or "nothing more can be learned"
+            until, label = self.phase.until or "nothing more can be learned", f".round{number}"
             extra = f"Round {number} of at most {rounds}. The phase is over when: {until}. Then begin hand_off by: done"
-        said = await self._one(lead, turns, label, lead=True, extra=extra)
-        if (said is not None and said.worked) or self.work.hopeless:
+        second, suffix = self._second(lead)
+        kept = turns // 3 if second else 0  # for the second
+        before = self.left
+        said = await self._one(lead, turns - kept, label, lead=True, extra=extra)
+        if (said is not None and said.worked) or self.work.hopeless or second is None:
             return said
+        turns -= before - self.left
+        return await self._one(second, turns, f"{label}.{suffix}", lead=True, extra=extra) if turns > 0 else said
+
+    def _second(self, lead: Agent) -> tuple[Agent | None, str]:
+        """Say who works when the lead fails -> (agent, what its steps are called); None when nobody does."""
         if self.phase.on_failure == "retry":
-            return await self._one(lead, turns, f"{label}.again", lead=True, extra=extra)
-        if self.phase.on_failure == "next_agent":
-            following = next((agent for name in self.phase.supporting if (agent := self.desk.pinned.agent(name))), None)
-            return await self._one(following, turns, f"{label}.lead", lead=True, extra=extra) if following else said
-        return said
+            return lead, "again"
+        if self.phase.on_failure != "next_agent":
+            return None, ""
+        known = (self.desk.pinned.agent(name) for name in self.phase.supporting)
+        return next((agent for agent in known if agent), None), "lead"
 
     async def _one(self, agent: Agent, turns: int, label: str, *, lead: bool = False, extra: str = "") -> Said | None:
         """Let one agent work; None when no model answered. What it said is kept at once."""
@@ -121,12 +132,14 @@ class _Crew:
         try:
             said = await talk.work()
         except (OverBudget, ModelDown) as error:
+            self.left -= talk.taken if lead else 0
             self.work.hopeless = isinstance(error, OverBudget)
             self.work.why = str(error) if self.work.hopeless else f"model unavailable: {error}"
             self.work.ended = "failed"
             return None
         self.work.said.append(said)
         if lead:
+            self.left -= talk.taken
             self.work.lead = said
             self.work.ended, self.work.why = ("done", "") if said.worked else ("failed", "; ".join(said.report.notes))
         return said

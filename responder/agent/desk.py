@@ -30,6 +30,7 @@ class Desk:
     pinned: Pinned
     first_look: Json = field(default_factory=dict)
     told: list[Json] = field(default_factory=list)
+    numbered: bool = False  # whether this load knows how far the evidence is numbered
 
     @property
     def number(self) -> int:
@@ -59,6 +60,9 @@ class Desk:
     async def call(self, tool: Tool, args: Mapping[str, Any]) -> tuple[ToolResult, Evidence]:
         """Call a tool -> (its result, the evidence to be stored with the step that called it)."""
         result = await tools.call(self.parts, tool, args)
+        if not self.numbered:
+            self.parts.numbers.learn(self.number, await self.record())
+            self.numbered = True
         name = self.parts.numbers.take(self.number)
         kept = self.parts.redactor.data(dict(args))
         verdict = "" if result.outcome == "ok" else result.outcome
@@ -78,19 +82,21 @@ class Desk:
 
 
 async def sit_down(parts: ChainParts, ctx: Ctx) -> Desk:
-    """Pin the text once, and learn how far the evidence is numbered."""
-    incident = await ctx.incident()
-    library = parts.library()
+    """Pin the text that the run works from, at its first load."""
+    if ctx.text is None:
+        await ctx.pin(await _text(parts, ctx))
+    try:
+        return Desk(parts, ctx, Pinned.from_json(ctx.text or {}))
+    except ValidationError:  # pinned by a version that wrote it otherwise
+        return Desk(parts, ctx, Pinned.from_json(await _text(parts, ctx)))
+
+
+async def _text(parts: ChainParts, ctx: Ctx) -> Json:
+    """Give the incident's runbook, and the runbook's own chain, else the severity's."""
+    incident, library = await ctx.incident(), parts.library()
     policy = parts.rules().policy.of(incident.severity)
     runbook = incident.runbook or policy.runbook
-    chosen = library.runbook(runbook).chain or policy.chain
-    await ctx.pin(library.pinned(runbook, chosen))
-    try:
-        pinned = Pinned.from_json(ctx.text or {})
-    except ValidationError:  # pinned by a version that wrote it otherwise
-        pinned = Pinned.from_json(library.pinned(runbook, chosen))
-    parts.numbers.learn(incident.id, await parts.record(incident.id))
-    return Desk(parts, ctx, pinned)
+    return library.pinned(runbook, library.runbook(runbook).chain or policy.chain)
 
 
 def alerts_of(record: Record) -> Sequence[Mapping[str, Any]]:

@@ -11,11 +11,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from responder import incidents
 from responder.agent import asking
 from responder.agent.desk import Desk, Json, alerts_of, texts
 from responder.agent.tools import together
 from responder.incidents import cut
-from responder.model import Done, Incident, ToolResult
+from responder.model import Done, Incident, Move, Status, ToolResult
 from responder.runbooks import Check, Expect
 
 NAME = "first-look"
@@ -50,7 +51,11 @@ async def _begin(desk: Desk) -> Done:
         labels = texts(alert.get("labels"))
     if incident.systems:
         labels.setdefault("service", incident.systems[0])
-    return Done(value={"at": desk.now().timestamp(), "labels": labels})
+    move: Move | None = None
+    if incident.status is Status.DETECTING:
+        move = Move()
+        move.changed.append(incidents.investigating(move, incident, "the first look begins", desk.now()))
+    return Done(value={"at": desk.now().timestamp(), "labels": labels}, incident={"phase": NAME}, move=move)
 
 
 async def run_check(desk: Desk, step: str, check: Check, labels: Mapping[str, str]) -> Json:

@@ -71,6 +71,7 @@ class Talk:
     ids: set[str] = field(default_factory=set)
     cost_usd: float = 0.0
     words: str = ""
+    taken: int = 0  # turns
 
     async def work(self) -> Said:
         """Let the agent work to its end.
@@ -99,6 +100,7 @@ class Talk:
         if not self.desk.ctx.finished(name) and self.desk.now().timestamp() >= self.deadline_s:
             raise TimeBoxOver
         turn = await self.desk.step(name, partial(self._ask, tier, number), "turn")
+        self.taken += 1
         self.cost_usd += float(turn.get("cost_usd", 0.0))
         self.ids |= {str(block.get("id")) for block in turn.get("content", ()) if block.get("type") == "tool_use"}
         return turn

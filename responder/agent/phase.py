@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
+import structlog
+
 from responder import incidents
 from responder.agent import asking, brief
 from responder.agent.crew import Work, within_the_box
@@ -13,6 +15,7 @@ from responder.model import Done, Incident, Move, Status
 from responder.runbooks import Phase
 
 MAX_SUPPORT = 3
+log = structlog.stdlib.get_logger("agent.phase")
 DEFAULT_TIMEBOX_S = 900.0
 
 
@@ -32,6 +35,7 @@ async def carry_phase(desk: Desk, phase: Phase) -> Json:
     if fresh:
         took_s = max(0.0, desk.now().timestamp() - float(begun["at"]))
         desk.parts.metrics.phases.labels(phase.name, str(told.get("ended"))).observe(took_s)
+        log.info("phase ended", phase=phase.name, ended=told.get("ended"), took_s=took_s, cost_usd=work.cost_usd)
     desk.told.append(told)
     return told
 

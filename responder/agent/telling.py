@@ -38,13 +38,19 @@ async def report_phase(desk: Desk, phase: Phase, work: Work) -> Done:
         "verified": f"{of[0]} of {of[1]}", "hand_off": lead.report.hand_off, "cost_usd": work.cost_usd,
         "suggestions": list(lead.report.suggestions),
     }  # fmt: skip
+    overall = verifier.verify(lead.report.summary, [_answer(each) for each in stored.values()], names)
     body = _body(phase, lead.report, checked, work.why)
-    facts = [*_facts(checked, of), ("Next", _next(desk, phase, incident)), ("Cost", f"${work.cost_usd:.3f}")]
+    facts = [
+        *_facts(checked, of),
+        *_unproved(overall),
+        ("Next", _next(desk, phase, incident)),
+        ("Cost", f"${work.cost_usd:.3f}"),
+    ]
     posts = desk.reply(incident, f"Phase {phase.name}: {_title(work)}", body, facts=facts, footer=_footer(phase, lead))
     if work.ended != "done" and phase.on_failure == "escalate":
         posts.insert(0, _escalation(desk, phase, incident, work))
-    summary = cut(desk.safe(lead.report.summary), MAX_SUMMARY)
-    told: dict[str, object] = {"summary": summary} if lead.worked or work.words else {}
+    told: dict[str, object] = {"summary": cut(desk.safe(lead.report.summary), MAX_SUMMARY) + _share(overall)}
+    told = told if lead.worked or work.words else {}
     line = f"{phase.name}: {_title(work)}. {cut(desk.safe(lead.report.summary), 400)}"
     move = _raise(desk, incident, work.said)
     return Done(value=value, findings=findings, posts=posts, timeline=[("phase", line)], incident=told, move=move)
@@ -57,8 +63,21 @@ def _last(work: Work) -> str:
 def _verified(claim: Claim, stored: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> Verdict:
     """Hold a claim against what it cites; what a tool refused or did not answer carries nothing."""
     cited = [stored[each] for each in claim.evidence if each in stored]
-    answered = [str(each["text"]) for each in cited if each.get("verdict") not in ("refused", "unavailable")]
-    return verifier.verify(claim.claim, answered, names)
+    return verifier.verify(claim.claim, [answer for each in cited if (answer := _answer(each))], names)
+
+
+def _answer(evidence: Mapping[str, Any]) -> str:
+    """Give what a tool answered; a refusal may repeat the question, and a model wrote that."""
+    return "" if evidence.get("verdict") in ("refused", "unavailable") else str(evidence["text"])
+
+
+def _unproved(overall: Verdict) -> list[tuple[str, str]]:
+    """Name what the summary says and no evidence of the incident holds."""
+    return [("Summary", f"not in any evidence: {', '.join(overall.missing[:4])}")] if overall.missing else []
+
+
+def _share(overall: Verdict) -> str:
+    return f" ({overall} verified)" if overall.of else ""
 
 
 def _raise(desk: Desk, incident: Incident, said: Sequence[Said]) -> Move | None:
@@ -114,8 +133,9 @@ def _marks(claim: Claim, verdict: Verdict) -> str:
     ids = f"[{', '.join(claim.evidence)}]" if claim.evidence else "[no evidence]"
     if verdict.holds:
         return ids
-    missing = f": not in the evidence: {', '.join(verdict.missing[:4])}" if verdict.cited and verdict.missing else ""
-    return f"{ids} (not verified{missing})"
+    if not verdict.cited:
+        return f"{ids} (not verified{': no answer under this id' * bool(claim.evidence)})"
+    return f"{ids} (not verified: not in the evidence: {', '.join(verdict.missing[:4])})"
 
 
 def _title(work: Work) -> str:

@@ -10,6 +10,9 @@ _MOMENT = re.compile(r"\b\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2})?)?|\b\d{1
 _MARKED = re.compile(r"`([^`\n]{1,200})`|\"([^\"\n]{1,200})\"|\u201c([^\u201d\n]{1,200})\u201d")
 _NAME = re.compile(r"[A-Za-z0-9]\w*(?:[-_./:@]+\w+)+|\b[A-Za-z]+[a-z]+[A-Z]\w*|\b[A-Za-z]+\d+\w*|\b\w*_\w+")
 _NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?(?:\s?%)?")
+_NUMBERS = re.compile(
+    r"[-+]?\d[\d,]*(?:\.\d+)?(?:[-/]\d[\d,]*(?:\.\d+)?)*(?:/[A-Za-z]{1,8})?"
+)  # 12.5, 3/5, 10-12, 4.2/s
 _EVIDENCE_ID = re.compile(r"\[?\bE\d+\b\]?")
 _SEVERITY = re.compile(r"\b(?:P[0-3]|SEV-?[1-4])\b")
 _UNITS = re.compile(r"(?<=\d)(?:ms|s|m|h|d|min|x|GiB|MiB|KiB|GB|MB|KB|kB|B|rps|qps)\b")
@@ -76,15 +79,16 @@ def _parts(claim: str) -> Iterator[tuple[str, str]]:
     rest = _SEVERITY.sub(" ", _EVIDENCE_ID.sub(" ", claim))
     rest = _UNITS.sub(" ", rest)
     for pattern, kind in ((_MARKED, "name"), (_MOMENT, "moment"), (_NAME, "name")):
+        left = ""
+        at = 0
         for match in pattern.finditer(rest):
             found = next((group for group in match.groups() if group), match[0]).strip(" .,:;")
-            if not found or found.casefold() in _ENGLISH or (kind == "name" and _is_compound(found)):
-                continue
-            if _NUMBER.fullmatch(found):
-                yield "number", found
-            else:
+            is_name = bool(found) and not _NUMBERS.fullmatch(found)
+            if is_name and found.casefold() not in _ENGLISH and not _is_compound(found):
                 yield kind, found
-        rest = pattern.sub(" ", rest)
+            left += rest[at : match.start()] + (" " if is_name else f" {found.replace('/', ' ').replace('-', ' ')}")
+            at = match.end()
+        rest = left + rest[at:]
     for match in _NUMBER.finditer(rest):
         yield "number", match[0]
 
@@ -104,7 +108,7 @@ def _value(text: str) -> float | None:
 def _near(claimed: str, numbers: Collection[float]) -> bool:
     """Whether a number stands in the evidence; it may have more digits there, or be a share of 1 for a percentage."""
     value = _value(claimed)
-    if value is None:
+    if value is None or abs(value) > HUGE:
         return False
     digits = len(claimed.partition(".")[2].rstrip("% ")) if "." in claimed and "e" not in claimed.lower() else 0
     rounds = digits > 0 or abs(value) >= _EXACT_BELOW

@@ -1,7 +1,7 @@
 """The `watch` run: acknowledge-within, cadence, raises by time, and resolving once it has held. No model, no tool.
 
-It keeps nothing: each time it is loaded it reads the incident and works out what is due. What it does is a step named by
-its due time, so a restart neither repeats nor skips it.
+It keeps nothing: each time it is loaded it reads the incident and works out what is due. What it does is a step named
+by its due time, so a restart neither repeats nor skips it.
 """
 
 from __future__ import annotations

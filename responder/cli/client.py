@@ -11,7 +11,7 @@ import aiohttp
 
 from responder import config
 from responder.errors import ConfigError, PermanentError, StoreError
-from responder.record import brief_json, full_json
+from responder.record import full_json, listed_json
 from responder.store.sqlite import reads
 
 TIMEOUT_S = 15.0
@@ -53,7 +53,8 @@ class Client:
             if "open" in statuses:
                 wanted += ["detecting", "investigating", "mitigating", "monitoring"]
             found = reads.incidents(connection, None, wanted, severities, limit)
-            return {"incidents": [brief_json(each) for each in found], "next": None}
+            episodes = reads.some_episodes(connection, [each.id for each in found])
+            return {"incidents": [listed_json(each, episodes[each.id]) for each in found], "next": None}
 
     def incident(self, number: int) -> dict[str, Any]:
         """Give one incident whole. Raises: PermanentError: there is none."""

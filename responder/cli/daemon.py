@@ -21,7 +21,7 @@ from responder.errors import PermanentError
 from responder.redact import Redactor
 
 FIRE_WAITS_S = 15.0
-SWITCH_S = 0.0005  # Python's default of 5 ms makes the writer thread wait that long for each of its turns
+SWITCH_S = 0.0001  # Python's default of 5 ms makes the writer thread wait that long for each of its turns
 log = structlog.stdlib.get_logger("run")
 
 

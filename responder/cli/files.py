@@ -164,12 +164,15 @@ api:
   tokens:
     - {{person: you@example.com, token: {person}, may: [read, ack, resolve, approve, reload]}}
 """
-_RECEIVER = """# Into alertmanager.yml: the route first, with `continue`, so that nothing else changes for you.
+_RECEIVER = """# Into alertmanager.yml: our route first, with `continue`; the last one for whom the root alone
+# has served until now, because the root hears only what no route took.
 route:
   routes:
     - receiver: responder
       continue: true
       group_interval: 1m
+    # your own routes
+    - receiver: YOUR-ROOT-RECEIVER
 receivers:
   - name: responder
     webhook_configs:

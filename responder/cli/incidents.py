@@ -96,7 +96,8 @@ def ledger(parsed: Namespace) -> int:
         )
         bodies = found["bodies"]
         draw.say(
-            f"bodies   {bodies['moved']} moved, {bodies['waiting']} waiting; {bodies['quarantined']} unreadable kept"
+            f"bodies   {bodies['received']} received = {bodies['decoded']} decoded"
+            f" + {bodies['quarantined']} quarantined + {bodies['waiting']} waiting"
         )
     return 1 if found["unaccounted"] else 0
 

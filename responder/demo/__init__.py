@@ -17,6 +17,8 @@ from typing import Any
 import aiohttp
 import orjson
 import structlog
+from rich.console import Console
+from rich.text import Text
 
 from responder import app, logs
 from responder.config import Settings
@@ -49,8 +51,7 @@ async def play(*, speed: float, as_json: bool, keep: Path | None) -> int:
     logs.configure(terminal=False, level="error", redactor=Redactor(()))
     folder = keep or Path(tempfile.mkdtemp(prefix="responder-demo-"))
     if not as_json:
-        sys.stdout.write(SAYS.format(title=recording["title"]) + "\n")
-        sys.stdout.flush()
+        Console(highlight=False).print(Text(SAYS.format(title=recording["title"])))
     async with AsyncExitStack() as opened:
         agents = {name: agent.body for name, agent in load_library([app.shipped("runbooks")]).agents.items()}
         script = AnthropicDouble(turns=lambda request: turn(recording, request, speed, agents))

@@ -31,11 +31,12 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     tokens: tuple[SecretStr, ...] = ()
     url: str = ""
 
-    @field_validator("token")
+    @field_validator("token", "tokens")
     @classmethod
-    def _not_empty(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not value.get_secret_value():
-            raise ValueError("the token is empty; set it, or remove the key")
+    def _not_empty(cls, value: SecretStr | tuple[SecretStr, ...] | None) -> SecretStr | tuple[SecretStr, ...] | None:
+        for token in value if isinstance(value, tuple) else [value]:
+            if token is not None and not token.get_secret_value():
+                raise ValueError("the token is empty; set it, or remove the key")
         return value
 
 
@@ -84,15 +85,15 @@ class Alertmanager:
         for element in found["alerts"]:
             try:
                 alerts.append(_alert(element, received_at))
-            except (ValueError, TypeError, OverflowError) as error:
-                bad.append(BadEntry(str(error)[:200], json.dumps(element).encode(), 1))
+            except (ValueError, TypeError, OverflowError, RecursionError) as error:
+                bad.append(BadEntry(str(error)[:200], _raw(element), 1))
         truncated = found.get("truncatedAlerts")
         return Decoded(
             tuple(alerts),
             tuple(bad),
-            group_key=str(found.get("groupKey") or "")[:2000],
+            group_key=_word(found.get("groupKey"))[:2000],
             truncated=truncated if isinstance(truncated, int) and truncated > 0 else 0,
-            sender=str(found.get("externalURL") or "")[:500],
+            sender=_word(found.get("externalURL"))[:500],
         )
 
 
@@ -104,9 +105,9 @@ def read_json(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            return json.loads(body.decode("utf-16"))
-        return _scrubbed(json.loads(body.decode("utf-8-sig", "replace"), parse_constant=str, parse_int=_number))
+        wide = body[:2] in (b"\xff\xfe", b"\xfe\xff")
+        text = body.decode("utf-16") if wide else body.decode("utf-8-sig", "replace")
+        return _scrubbed(json.loads(text, parse_constant=str, parse_int=_number))
 
 
 def _number(digits: str) -> int | str:
@@ -147,6 +148,17 @@ def _firing(status: object, ended_at: datetime | None, received_at: datetime) ->
     if status is None:
         return ended_at is None or ended_at > received_at
     return status != "resolved"
+
+
+def _word(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _raw(element: object) -> bytes:
+    try:
+        return json.dumps(element).encode()
+    except RecursionError:
+        return b"(nested too deep to be written; the body holds it for as long as bodies are kept)"
 
 
 def _texts(value: object, what: str) -> dict[str, str]:

@@ -61,20 +61,23 @@ class Console:
         """Draw a message -> (channel, number of the message). A head is a panel, a reply stands behind a bar."""
         where = channel or self.channel
         lines = _lines(message, marker)
-        self._write(self._behind_bar(lines, marker) if thread_ts else self._head(lines, where, message, marker))
+        first = "bold" if message.title.strip() else ""
+        self._write(
+            self._behind_bar(lines, marker, first=first) if thread_ts else self._head(lines, where, message, marker)
+        )
         self._count += 1
         self._remember(str(self._count), marker, where, lines)
         return where, str(self._count)
 
     async def edit(self, message: Message, *, channel: str, ts: str, marker: Marker) -> None:
-        """Tell in one line what changed; nothing when nothing did."""
+        """Tell what changed, behind a turning arrow; nothing when nothing did."""
         lines = _lines(message, marker)
         _, _, before = self._remembered.get(ts, (marker, channel, []))
         if lines == before:
             return
         news = " · ".join(line for line in lines if line not in before) or lines[0]
         shown = news if len(news) <= MAX_NEWS_CHARS else f"{news[:MAX_NEWS_CHARS]}…"
-        self._write([Text(f"{_name(marker)} updated: {shown}", style=_colour(message))])
+        self._write(self._behind_bar([shown], marker, sign="↻" if self._bar == "│" else "=", style="dim"))
         self._remember(ts, marker, channel, lines)
 
     async def find(self, marker: Marker, *, channel: str, thread_ts: str, since: datetime) -> tuple[str, str] | None:
@@ -96,11 +99,14 @@ class Console:
             inside.insert(0, title)  # the edge shows only its beginning
         return [Panel(Group(*inside), title=title, title_align="left", border_style=_colour(message), box=self._box)]
 
-    def _behind_bar(self, lines: Iterable[str], marker: Marker) -> Iterable[Text]:
+    def _behind_bar(
+        self, lines: Iterable[str], marker: Marker, *, sign: str = "", style: str = "", first: str = ""
+    ) -> Iterable[Text]:
         """Put each line, and each part of a line too long for the terminal, behind the incident's name."""
-        bar = f"{_name(marker)} {self._bar} "
-        for line in lines:
+        bar = f"{_name(marker)} {sign or self._bar} "
+        for number, line in enumerate(lines):
             for part in self._wrapped(line, max(LEAST_WIDTH, self._terminal.width - len(bar))):
+                part.stylize(style if number else first or style)
                 yield Text.assemble((bar, "dim"), part)
 
     def _wrapped(self, line: str, width: int) -> list[Text]:

@@ -73,9 +73,9 @@ class NotAllowed(Exception):
 class Probe:
     """The tool `http.probe`."""
 
-    def __init__(self, settings: Settings, clock: Clock, resolving: ThreadPoolExecutor) -> None:
+    def __init__(self, settings: Settings, clock: Clock, threads: ThreadPoolExecutor) -> None:
         """Prepare the lists; names are resolved on threads of their own, never on the loop's."""
-        self._settings, self._clock, self._resolving = settings, clock, resolving
+        self._settings, self._clock, self._threads = settings, clock, threads
         self._hosts = frozenset(host.strip().lower() for host in settings.hosts)
         self._networks = tuple(map(ip_network, settings.allow_private))
         listed = ", ".join(sorted(self._hosts)) or "none"
@@ -143,7 +143,7 @@ class Probe:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(RESOLVE_S):
             found = await loop.run_in_executor(
-                self._resolving, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             )
         addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
         for address in addresses:
@@ -167,9 +167,11 @@ class Probe:
         return address.is_global and not (hidden or address.is_multicast or address.is_reserved)
 
     async def _get(self, url: URL, addresses: Sequence[str], expected: object) -> ToolResult:
-        context, seen = _tls()
+        loop, tls, seen = asyncio.get_running_loop(), None, list[Mapping[str, Any]]()
+        if url.scheme == "https":
+            tls, seen = await loop.run_in_executor(self._threads, _tls)  # reads all certificates of the system
         connector = TCPConnector(
-            resolver=_Pinned(addresses), use_dns_cache=False, force_close=True, ssl=context, limit=1
+            resolver=_Pinned(addresses), use_dns_cache=False, force_close=True, ssl=tls or True, limit=1
         )
         headers = {"User-Agent": "responder-probe", "Accept": "*/*", "Accept-Encoding": "identity"}
         async with ClientSession(
@@ -279,11 +281,11 @@ def _reason(error: Exception) -> str:
 @asynccontextmanager
 async def open_http(settings: Settings, around: Surroundings) -> AsyncIterator[Sequence[Tool]]:
     """Open the threads that resolve names; each probe opens and closes its own connection."""
-    resolving = ThreadPoolExecutor(2, thread_name_prefix="probe-dns")
+    threads = ThreadPoolExecutor(2, thread_name_prefix="probe")
     try:
-        yield [Probe(settings, around.clock, resolving)]
+        yield [Probe(settings, around.clock, threads)]
     finally:
-        resolving.shutdown(wait=False, cancel_futures=True)
+        threads.shutdown(wait=False, cancel_futures=True)
 
 
 plugin = Plugin(Settings, tools=open_http)

@@ -14,13 +14,14 @@ from responder.errors import StoreError
 from responder.metrics import unaccounted
 from responder.model import Severity, Status
 from responder.ports import Store
-from responder.record import brief_json, full_json, number
+from responder.record import brief_json, full_json, listed_json, number
 from responder.workers.people import People
 
 MAX_PAGE = 200
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 LOCAL_PERSON = "someone on this machine"
 LOCAL_MAY = ("read", "ack")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class IncidentApi:
@@ -33,25 +34,26 @@ class IncidentApi:
     def routes(self) -> list[web.RouteDef]:
         """Give the routes."""
         return [
-            web.get("/api/incidents", self.listing),
-            web.get("/api/incidents/{id}", self.one),
-            web.post("/api/incidents/{id}/{verb:ack|resolve|raise|note}", self.act),
-            web.get("/api/ledger", self.ledger),
+            web.get("/api/incidents", _answering(self.listing)),
+            web.get("/api/incidents/{id}", _answering(self.one)),
+            web.post("/api/incidents/{id}/{verb:ack|resolve|raise|note}", _answering(self.act)),
+            web.get("/api/ledger", _answering(self.ledger)),
         ]
 
     async def listing(self, request: web.Request) -> web.Response:
         """`{incidents: [...], next: cursor|null}`, newest first; `status` and `severity` may repeat or hold commas."""
         self._person(request, "read")
         before, limit = request.query.get("cursor"), request.query.get("limit", "50")
-        if not limit.isdigit() or (before is not None and not before.isdigit()):
+        if not _whole(limit) or (before is not None and not _whole(before)):
             raise _refuse(400, "cursor and limit are whole numbers")
         statuses, severities = _words(request, "status", Status), _words(request, "severity", Severity)
         size = min(int(limit), MAX_PAGE) or 1
         found = await self._store.incidents(
-            before=int(before) if before else None, statuses=statuses, severities=severities, limit=size + 1
+            before=int(before) if before is not None else None, statuses=statuses, severities=severities, limit=size + 1
         )
         more = str(found[size - 1].id) if len(found) > size else None
-        return _json({"incidents": [brief_json(each) for each in found[:size]], "next": more})
+        episodes = await self._store.some_episodes([each.id for each in found[:size]])
+        return _json({"incidents": [listed_json(each, episodes[each.id]) for each in found[:size]], "next": more})
 
     async def one(self, request: web.Request) -> web.Response:
         """One incident with everything that is kept of it."""
@@ -74,10 +76,7 @@ class IncidentApi:
             "raise": lambda: people.raise_to(wanted, person, _severity(body)),
             "note": lambda: people.note(wanted, person, _text(body)),
         }
-        try:
-            incident = await acts[verb]()
-        except StoreError as error:
-            raise _refuse(503, str(error)) from error
+        incident = await acts[verb]()
         if incident is None:
             raise _refuse(404, f"no incident INC-{wanted}")
         return _json(brief_json(incident))
@@ -96,7 +95,8 @@ class IncidentApi:
             "suppressed": figure("suppressed"),
             "quarantined": figure("quarantined_entries"),
         }
-        bodies = {"moved": figure("bodies"), "waiting": figure("waiting"), "quarantined": figure("quarantined")}
+        moved, unread, waiting = figure("bodies"), figure("bodies_unread"), figure("waiting")
+        bodies = {"received": moved + waiting, "decoded": moved - unread, "quarantined": unread, "waiting": waiting}
         return _json({"entries": figure("entries"), **held, "unaccounted": int(unaccounted(figures)), "bodies": bodies})
 
     def _person(self, request: web.Request, needs: str) -> str:
@@ -110,6 +110,8 @@ class IncidentApi:
             )
             if name not in LOCAL_HOSTS or (request.remote or "") not in ("127.0.0.1", "::1"):
                 raise _refuse(403, "without api.tokens the API serves this machine only")
+            if _from_elsewhere(request):
+                raise _refuse(403, "without api.tokens no other site's page may ask")
             if needs not in LOCAL_MAY:
                 raise _refuse(403, f"{needs} needs a person's token: set api.tokens in responder.yaml")
             return LOCAL_PERSON
@@ -124,6 +126,22 @@ class IncidentApi:
         sent = header.removeprefix("Bearer ").strip().encode("utf-8", "surrogateescape")
         matches = [each for each in self._api.tokens if compare_digest(each.token.get_secret_value().encode(), sent)]
         return matches[0] if matches else None
+
+
+def _whole(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 15  # noqa: PLR2004 - fits SQLite's integers
+
+
+def _answering(handler: Handler) -> Handler:
+    """Say 503 where the store cannot be asked."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except StoreError as error:
+            raise _refuse(503, str(error)) from error
+
+    return handle
 
 
 def _number(request: web.Request) -> int:
@@ -156,6 +174,14 @@ async def _body(request: web.Request) -> dict[str, Any]:
     return found
 
 
+def _from_elsewhere(request: web.Request) -> bool:
+    """Whether a browser says that another site's page asks: it can reach this machine, its author may not."""
+    origin = request.headers.get("Origin")
+    if origin is not None and origin.partition("://")[2] != request.headers.get("Host"):
+        return True
+    return request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
+
+
 def _severity(body: dict[str, Any]) -> Severity:
     wanted = body.get("severity")
     if wanted not in list(Severity):
@@ -179,4 +205,5 @@ def _refuse(status: int, text: str) -> web.HTTPException:
         400: web.HTTPBadRequest, 401: web.HTTPUnauthorized, 403: web.HTTPForbidden, 404: web.HTTPNotFound,
         503: web.HTTPServiceUnavailable,
     }  # fmt: skip
-    return kinds[status](body=orjson.dumps({"error": text}) + b"\n", content_type="application/json")
+    said = orjson.dumps({"error": text.encode("utf-8", "replace").decode()}).decode()
+    return kinds[status](text=f"{said}\n", content_type="application/json")

@@ -57,20 +57,21 @@ class Door:
         size = request.content_length
         if size is not None and size > receiver.max_bytes:
             return await self._too_large(request, name, receiver, size)
-        reserved = size if size is not None else receiver.max_bytes
+        whole = size is not None and "Content-Encoding" not in request.headers
+        reserved = size if whole and size is not None else receiver.max_bytes
         if self._in_flight + reserved > MAX_IN_FLIGHT:
             return self._answer(name, "overload", _say(503, "too many bodies at once", RETRY_AFTER))
         self._in_flight += reserved
         try:
-            if request.content.is_eof():  # it came with its headers, as nearly all do: no clock to set
+            if whole and request.content.is_eof():  # it came with its headers, as nearly all do: no clock to set
                 body = await request.read()
             else:
                 async with asyncio.timeout(DEADLINE_S):
-                    body = await request.read()
+                    body = await _read(request, receiver.max_bytes)
         except web.HTTPRequestEntityTooLarge:
             return await self._too_large(request, name, receiver, receiver.max_bytes)
-        except TimeoutError:
-            return self._answer(name, "timeout", _say(408, f"the body did not arrive within {DEADLINE_S:.0f} s"))
+        except (TimeoutError, web.RequestPayloadError, ConnectionError) as error:
+            return self._answer(name, *_not_read(error))
         finally:
             self._in_flight -= reserved
         if not receiver.verify(request.headers, body):
@@ -78,7 +79,7 @@ class Door:
         return await self._accept(request, name, body)
 
     async def _accept(self, request: web.Request, name: str, body: bytes) -> web.Response:
-        webhook_id = request.headers.get("X-Webhook-Id", "")[:200]
+        webhook_id = ascii(request.headers.get("X-Webhook-Id", "")[:200])[1:-1]  # stray bytes no database would hold
         request_id = self._ids.token()
         try:
             new = await self._store.accept(
@@ -111,6 +112,24 @@ class Door:
     def _answer(self, receiver: str, outcome: str, response: web.Response) -> web.Response:
         self._metrics.webhook(receiver, outcome)
         return response
+
+
+def _not_read(error: Exception) -> tuple[str, web.Response]:
+    """Answer for a body that came too slowly, is not packed as it says, or whose sender has gone."""
+    if isinstance(error, TimeoutError):
+        return "timeout", _say(408, f"the body did not arrive within {DEADLINE_S:.0f} s")
+    return "broken", _say(400, "the body is broken or incomplete")
+
+
+async def _read(request: web.Request, max_bytes: int) -> bytes:
+    """Read a body whose size nobody has said, or that unpacks to more. Raises: HTTPRequestEntityTooLarge."""
+    parts, size = [], 0
+    async for part in request.content.iter_any():
+        size += len(part)
+        if size > max_bytes:
+            raise web.HTTPRequestEntityTooLarge(max_bytes, size)
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _say(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -40,7 +40,7 @@ class Guard:
 class GuardedHandler(RequestHandler):
     """One connection under the guard."""
 
-    __slots__ = ("_check", "_guard", "_partial", "_since", "_state")
+    __slots__ = ("_began", "_check", "_guard", "_partial", "_rested")
 
     def __init__(self, guard: Guard, server: web.Server, **kwargs: Any) -> None:
         """Remember the guard that counts us."""
@@ -48,19 +48,18 @@ class GuardedHandler(RequestHandler):
         self._guard = guard
         self._check: asyncio.TimerHandle | None = None
         self._partial = False  # bytes have come that do not make a request yet
-        self._state: tuple[object, ...] = (0, True, False)
-        self._since = 0.0
+        self._began = 0.0  # when the request that is owed began: at its first byte, the first one when we were called
+        self._rested: float | None = None  # since when nothing is owed
 
     @property
     def owing(self) -> bool:
         """Whether the client still owes us headers or a body."""
-        request = self._current_request
-        return request is None or not request.content.is_eof()
+        return self._current_request is None or self._body_due()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count the connection and start its clock."""
         super().connection_made(transport)
-        self._since = self._loop.time()
+        self._began = self._loop.time()
         self._check = self._loop.call_later(self._guard.deadline_s / 5, self._look)
         self._guard.entered(self)
 
@@ -72,10 +71,20 @@ class GuardedHandler(RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Note whether what came completes a request."""
-        before = self._request_count
+        """Note whether what came begins, goes on with or completes a request."""
+        before, fresh = self._request_count, not self._partial and not self._body_due()
         super().data_received(data)
-        self._partial = self._request_count == before
+        if fresh and data and before:
+            self._began = self._loop.time()
+        if self._request_count > before:
+            self._partial = False
+        elif fresh and data:
+            self._partial = True
+
+    def _body_due(self) -> bool:
+        """Whether a request has begun whose body is not all there."""
+        request = self._current_request
+        return bool(self._messages) or (request is not None and not request.content.is_eof())
 
     def drop(self) -> None:
         """Cut the connection."""
@@ -83,14 +92,16 @@ class GuardedHandler(RequestHandler):
             self.transport.abort()
 
     def _look(self) -> None:
-        """Cut a connection that has owed us the same thing for too long."""
-        now, body = self._loop.time(), self._current_request is not None
-        state = (self._request_count, body, self._partial)
-        if state != self._state:
-            self._state, self._since = state, now
-        resting = self._request_count and not body and not self._partial
-        limit = IDLE_S if resting else self._guard.deadline_s
-        if self.owing and now - self._since >= limit:
+        """Cut a connection that owes us a request for too long, or has rested for too long."""
+        now = self._loop.time()
+        resting = self._request_count and self._current_request is None and not self._partial and not self._body_due()
+        if not resting:
+            self._rested = None
+            late = self.owing and now - self._began >= self._guard.deadline_s
+        else:
+            self._rested = self._rested or now
+            late = now - self._rested >= IDLE_S
+        if late:
             self.drop()
             return
         self._check = self._loop.call_later(self._guard.deadline_s / 5, self._look)

@@ -16,7 +16,7 @@ import orjson
 import structlog
 
 from responder import pipeline
-from responder.errors import Conflict, StoreError
+from responder.errors import Conflict, Rejected, StoreError
 from responder.model import Alert, BadEntry, Cursor, Decision, Decoded, EpisodeChange, InboxRow, Move
 from responder.ports import Clock, Receiver, Store
 from responder.rules import RuleSet
@@ -27,14 +27,16 @@ SLICE_S = 0.002  # how long the loop may be ours before requests get their turn
 GATHER_S = 0.01  # between two small reads: a burst is moved in fewer, larger transactions
 TRUSTED_S = 60.0  # how long a repeat is believed to change nothing
 MAX_KNOWN = 4096
+RECOMPUTED = 16  # times that a chunk is made anew when a row has changed meanwhile
 log = structlog.stdlib.get_logger("inbox")
 
 
 @dataclass(slots=True)
 class _Known:
-    """The last body of a group: its episodes and the entries that each takes in, and its counters."""
+    """The last body of a group: its identities, its episodes and the entries that each takes in, and its counters."""
 
     digest: bytes
+    identities: frozenset[str]
     episodes: list[tuple[int, int]]
     counts: Counter[tuple[str, str]]
     until: float
@@ -63,8 +65,9 @@ class Inbox:
         self._store, self._receivers, self._rules, self._clock = store, receivers, rules, clock
         self._known: dict[tuple[str, str], _Known] = {}
         self._by_digest: dict[bytes, tuple[str, str]] = {}
-        self._of_episode: dict[int, set[tuple[str, str]]] = {}
+        self._of_identity: dict[str, set[tuple[str, str]]] = {}
         self._slice_began = 0.0
+        self._size = CHUNK  # 1 while we look for an alert that the store refuses
 
     async def run(self, stop: asyncio.Event) -> None:
         """Move bodies until `stop`; a failing store is waited for, not run from."""
@@ -73,6 +76,10 @@ class Inbox:
             bell.clear()
             try:
                 moved = await self.once()
+            except Rejected as error:
+                log.error("the store refuses a chunk; its alerts are written one by one", error=str(error))
+                self._size = 1
+                continue
             except StoreError as error:
                 log.error("inbox waits for the store", error=str(error))
                 await self._clock.sleep(1.0)
@@ -91,6 +98,7 @@ class Inbox:
         for row in rows:
             chunk = await self._take(chunk, row, cursor.entries if row is rows[0] else 0)
         await self._commit(chunk)
+        self._size = CHUNK
         return len(rows)
 
     async def _take(self, chunk: _Chunk, row: InboxRow, skip: int) -> _Chunk:
@@ -104,7 +112,7 @@ class Inbox:
         before = chunk.cursor.seq
         taken = skip
         for alert in decoded.alerts[skip:]:
-            if len(chunk.alerts) >= CHUNK or alert.identity in chunk.identities:
+            if len(chunk.alerts) >= self._size or alert.identity in chunk.identities:
                 chunk.cursor = Cursor(before, taken)
                 chunk = await self._commit(chunk)
             chunk.alerts.append(alert)
@@ -127,6 +135,8 @@ class Inbox:
         known = self._known.get(group)
         if known is None or known.digest != digest or known.until < self._clock.monotonic():
             return False
+        if not known.identities.isdisjoint(chunk.identities):  # news of them is not written yet
+            return False
         chunk.repeats[group] += 1
         return True
 
@@ -144,25 +154,33 @@ class Inbox:
         """Write the chunk; a row that changed meanwhile is read again and all is recomputed."""
         if not chunk.bodies and not chunk.alerts:
             return _Chunk(cursor=chunk.cursor)
-        while True:
+        for left in reversed(range(RECOMPUTED)):
             move, changed = await self._move(chunk)
             try:
                 await self._store.commit(move)
                 break
             except Conflict as conflict:
                 log.info("inbox recomputes", reason=str(conflict))
+                if not left:
+                    raise
+            except Rejected as error:
+                if len(chunk.alerts) != 1 or self._size != 1 or not left:
+                    raise
+                self._refuse(chunk, str(error))
         self._forget(changed)
         await self._learn(chunk)
         self._slice_began = self._clock.monotonic()
         return _Chunk(cursor=chunk.cursor)
 
-    async def _move(self, chunk: _Chunk) -> tuple[Move, set[int]]:
-        """Make the move of a chunk, and name the episodes that it changes by more than a count."""
+    async def _move(self, chunk: _Chunk) -> tuple[Move, set[str]]:
+        """Make the move of a chunk, and name the identities that it changes by more than a count."""
         rules, now = self._rules(), self._clock.now()
         decisions = [rules.classify(alert) if alert.firing else None for alert in chunk.alerts]
         view = await self._view(chunk.alerts, decisions)
         move = pipeline.move(chunk.alerts, decisions, view, rules, now)
-        changed = {change.id for change in move.joined if _changes(change)}
+        identities = {episode.id: identity for identity, episode in view.episodes.items()}
+        changed = {identities[change.id] for change in move.joined if _changes(change)}
+        changed |= {new.alert.identity for new in move.episodes}
         for group, times in chunk.repeats.items():
             known = self._known[group]
             move.joined += [EpisodeChange(number, now, entries * times) for number, entries in known.episodes]
@@ -186,32 +204,45 @@ class Inbox:
         by_id = {incident.id: incident for incident in found}
         return pipeline.View(episodes, {key: by_id[number] for key, number in newest.items()}, by_id)
 
+    def _refuse(self, chunk: _Chunk, why: str) -> None:
+        """Keep the one alert that the store will not have as it is: it must not hold up all that come behind it."""
+        [alert] = chunk.alerts
+        kept = orjson.dumps(
+            {"labels": dict(alert.labels), "annotations": dict(alert.annotations), "firing": alert.firing}
+        )
+        log.error("alert quarantined: the store refuses it", alert=alert.name, error=why)
+        chunk.bad.append((alert.source, BadEntry(f"the store refuses {alert.name}: {why}", kept, alert.entries)))
+        chunk.alerts.clear()
+        chunk.identities.clear()
+        chunk.learned.clear()
+
     def _quarantine(self, move: Move, chunk: _Chunk) -> None:
         """Keep what could not be read, and raise one alert a receiver that says so."""
         for receiver, bad in chunk.bad:
             move.quarantined.append((receiver, bad, self._clock.now()))
             move.counts["entries", ""] += bad.entries
+            move.counts["bodies_unread", ""] += bad.entries == 0
         for receiver in {receiver for receiver, _ in chunk.bad if receiver != "responder"}:
             reason = next(bad.reason for name, bad in chunk.bad if name == receiver)
             labels = {"alertname": "UnreadableAlert", "receiver": receiver}
             said = {"summary": f"{receiver} sent what cannot be read: {reason}", "reason": reason}
             move.internal.append(("responder", orjson.dumps({"alerts": [{"labels": labels, "annotations": said}]})))
 
-    def _forget(self, changed: set[int]) -> None:
+    def _forget(self, changed: set[str]) -> None:
         """Stop believing in repeats whose episodes have changed."""
-        for number in changed:
-            for group in tuple(self._of_episode.get(number, ())):
+        for identity in changed:
+            for group in tuple(self._of_identity.get(identity, ())):
                 self._drop(group)
 
     def _drop(self, group: tuple[str, str]) -> None:
         known = self._known.pop(group, None)
         if known is not None:
             self._by_digest.pop(known.digest, None)
-            for number, _ in known.episodes:
-                groups = self._of_episode.get(number, set())
+            for identity in known.identities:
+                groups = self._of_identity.get(identity, set())
                 groups.discard(group)
                 if not groups:
-                    self._of_episode.pop(number, None)
+                    self._of_identity.pop(identity, None)
 
     async def _learn(self, chunk: _Chunk) -> None:
         """Remember each group's last body, with its episodes as they now stand."""
@@ -232,10 +263,11 @@ class Inbox:
             entries = Counter(episode.id for _, episode in found if episode is not None)
             counts = _counts(alerts, rules)
             until = self._clock.monotonic() + TRUSTED_S
-            self._known[group] = _Known(digest, list(entries.items()), counts, until)
+            identities = frozenset(alert.identity for alert in alerts)
+            self._known[group] = _Known(digest, identities, list(entries.items()), counts, until)
             self._by_digest[digest] = group
-            for number in entries:
-                self._of_episode.setdefault(number, set()).add(group)
+            for identity in identities:
+                self._of_identity.setdefault(identity, set()).add(group)
 
     async def _breathe(self) -> None:
         """Let requests have their turn: a chunk is work, an unanswered sender is a fault."""

@@ -24,6 +24,7 @@ from responder.workers.inbox import wait_any
 
 AT_ONCE = 16  # threads
 LOOKS_FOR_S = 30.0  # when looking fails for so long, a P0 or P1 goes out again
+LOOKS_LONG_S = 900.0  # the others wait longer, but not for ever: a message is never lost
 REROUTED = ("channel_not_found", "not_in_channel", "is_archived")
 MAX_WAIT_S = 60.0
 log = structlog.stdlib.get_logger("outbox")
@@ -83,7 +84,7 @@ class Outbox:
             await self._clock.sleep(1.0)
         except Exception:
             log.exception("post failed unexpectedly", post=post.id)
-            await self._hold(post, "unexpected fault", seconds=30.0)
+            await self._hold(post, "unexpected fault", seconds=30.0, state="sending")  # it may have arrived
 
     async def deliver(self, post: OutboxPost) -> None:
         """Bring one post to its chat, or put it off, or give it up. Raises: StoreError."""
@@ -111,13 +112,13 @@ class Outbox:
         """
         since = post.created_at - timedelta(seconds=60)
         try:
-            found = await chat.find(
-                _marker(post), channel=self._channel(chat, post, incident), thread_ts=_thread(post), since=since
-            )
+            channel = self._channel(chat, post, incident)
+            known = await self._store.channel_id(post.chat, channel)
+            found = await chat.find(_marker(post), channel=known or channel, thread_ts=_thread(post), since=since)
         except (TransientError, PermanentError) as error:
-            looking = post.looking_since or self._clock.now()
+            looked_s = (self._clock.now() - (post.looking_since or self._clock.now())).total_seconds()
             urgent = incident.severity in (Severity.P0, Severity.P1)
-            if urgent and (self._clock.now() - looking).total_seconds() >= LOOKS_FOR_S:
+            if looked_s >= (LOOKS_FOR_S if urgent else LOOKS_LONG_S):
                 return True
             await self._hold(post, f"cannot look: {error}", seconds=5.0, state="sending")
             return None
@@ -148,8 +149,19 @@ class Outbox:
         except PermanentError as error:
             await self._refused(chat, post, error, channel)
         else:
-            await self._store.sent(post, channel=where, ts=ts, at=self._clock.now())
+            await self._store.sent(post, channel=where, ts=ts, asked=channel, at=self._clock.now())
             self._measure(post, incident, edit=edit)
+            if post.kind == "head" and not edit:
+                await self._link(chat, post, where, ts)
+
+    async def _link(self, chat: Chat, post: OutboxPost, channel: str, ts: str) -> None:
+        """Keep the thread's address; nothing waits for it, and a chat without one is as good."""
+        try:
+            url = await chat.permalink(channel=channel, ts=ts)
+            if url:
+                await self._store.linked(post, url)
+        except ResponderError as error:
+            log.info("no permalink", chat=post.chat, error=str(error))
 
     async def _slow_down(self, post: OutboxPost, error: TransientError, *, edit: bool) -> None:
         """Obey Retry-After for the whole channel; after anything else nobody knows whether it arrived."""

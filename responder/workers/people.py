@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from responder import incidents
 from responder.errors import Conflict
@@ -26,27 +27,40 @@ class People:
 
         def act(move: Move, incident: Incident) -> Incident:
             taken = incidents.acknowledged(move, incident, person, self._clock.now())
+            waited.clear()
             if taken is not incident and incident.page_at is not None:
-                waited = (self._clock.now() - incident.page_at).total_seconds()
-                self._metrics.ack.labels(incident.severity).observe(max(0.0, waited))
+                waited.append((incident.severity, (self._clock.now() - incident.page_at).total_seconds()))
             return taken
 
-        return await self._act(number, act)
+        waited: list[tuple[Severity, float]] = []
+        found = await self._act(number, act)
+        for severity, seconds in waited:
+            self._metrics.ack.labels(severity).observe(max(0.0, seconds))
+        return found
 
     async def resolve(self, number: int, person: str, why: str = "") -> Incident | None:
         """End it by a person's word. An alert that is our own ends with it: nobody else would end it."""
-        record = await self._store.record(number)
-        own = [each["id"] for each in record["episodes"] if each["firing"] and each["source"] == "responder"]
         now = self._clock.now()
+        own: list[int] = []
+
+        async def look() -> None:
+            record = await self._store.record(number)
+            own[:] = [each["id"] for each in record["episodes"] if each["firing"] and each["source"] == "responder"]
 
         def act(move: Move, incident: Incident) -> Incident:
-            move.joined += [EpisodeChange(each, now, 0, ended_at=now) for each in own]
             over = incidents.resolved(move, incident, person, why, now)
-            if over is not incident:
-                self._metrics.resolve.labels(over.severity).observe((now - over.opened_at).total_seconds())
-            return over
+            took.clear()
+            if over is incident:
+                return incident
+            move.joined += [EpisodeChange(each, now, 0, ended_at=now) for each in own]
+            took.append((over.severity, (now - over.opened_at).total_seconds()))
+            return replace(over, firing=max(0, over.firing - len(own)))
 
-        return await self._act(number, act)
+        took: list[tuple[Severity, float]] = []
+        found = await self._act(number, act, look)
+        for severity, seconds in took:
+            self._metrics.resolve.labels(severity).observe(max(0.0, seconds))
+        return found
 
     async def raise_to(self, number: int, person: str, to: Severity) -> Incident | None:
         """Raise the severity; one that is not worse changes nothing."""
@@ -67,12 +81,16 @@ class People:
 
         return await self._act(number, act)
 
-    async def _act(self, number: int, act: Callable[[Move, Incident], Incident]) -> Incident | None:
+    async def _act(
+        self, number: int, act: Callable[[Move, Incident], Incident], look: Callable[[], Awaitable[None]] | None = None
+    ) -> Incident | None:
         """Make the move anew whenever its incident has changed meanwhile. Raises: StoreError, Conflict at last."""
         for _ in range(TRIES):
             incident = await self._store.incident(number)
             if incident is None:
                 return None
+            if look is not None:
+                await look()
             move = Move()
             changed = act(move, incident)
             if changed is not incident:

@@ -76,8 +76,25 @@ async def test_what_is_not_in_the_evidence_is_marked(tmp_path: Path) -> None:
         await one.run()
         body = (await one.post("Phase triage"))["body"]
     assert "(not verified: not in the evidence: payments-db, 99)" in body
-    assert "- 12.5 errors [E99] (not verified)" in body
+    assert "- 12.5 errors [E99] (not verified: no answer under this id)" in body
     assert "- 12.5 errors [no evidence] (not verified)" in body
+
+
+async def test_the_summary_is_held_against_all_evidence_and_the_head_says_how_much_of_it_holds(tmp_path: Path) -> None:
+    said = report(summary="`checkout-api` has 12.5 errors, 4711 users are hit")
+    async with world(tmp_path, SayingModel(reply(said))) as one:
+        await one.run()
+        facts, incident = dict((await one.post("Phase triage"))["facts"]), await one.incident()
+    assert facts["Summary"] == "not in any evidence: 4711"
+    assert incident.summary.endswith("(2 of 3 verified)")
+
+
+async def test_what_a_tool_refused_proves_nothing(tmp_path: Path) -> None:
+    model = SayingModel(reply(query("vector(42)")), reply(report(findings=[finding("42 fail", "E1")])))
+    tools = [SayingTool("prometheus.query", ToolResult("refused", "parse error in vector(42)"))]
+    async with world(tmp_path, model, tools=tools, files=library(checks=())) as one:
+        await one.run()
+        assert "(not verified" in (await one.post("Phase triage"))["body"]
 
 
 async def test_all_results_of_a_turn_come_back_in_one_message_in_order(tmp_path: Path) -> None:
@@ -216,6 +233,34 @@ async def test_twelve_turns_are_the_most(tmp_path: Path) -> None:
     assert "last turn but one" in json.dumps(model.requests[11].messages[-1])
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"on_failure": "retry"},
+        {"on_failure": "next_agent", "supporting": ("second",)},
+        {"supporting": ("second", "dba", "writer"), "mode": "parallel"},
+        {"mode": "iterative", "max_rounds": 20},
+        {"mode": "iterative", "max_rounds": 5, "on_failure": "retry", "supporting": ("second",)},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("reports", [False, True])
+async def test_no_mode_and_no_second_try_makes_it_more_than_twelve(
+    tmp_path: Path, changes: dict[str, Any], reports: bool
+) -> None:
+    counted = iter(range(100))
+
+    def answer(request: ModelRequest) -> ModelReply:
+        asked = any(message["role"] == "assistant" for message in request.messages)
+        return reply(report() if reports and asked else query(number=f"t{next(counted)}"))
+
+    model = SayingModel(answer)
+    async with world(tmp_path, model, files=library(LOOK, phase(**changes))) as one:
+        assert await one.run() == "done"
+        assert (await one.post("Phase triage"))["title"]
+    assert len(model.requests) <= 12
+
+
 async def test_a_tool_use_id_twice_is_two_calls(tmp_path: Path) -> None:
     tool = SayingTool("prometheus.query", ToolResult("ok", "1", 1.0))
     model = SayingModel(
@@ -293,11 +338,12 @@ async def test_a_hang_ends_with_the_time_box_and_what_is_known_is_posted(tmp_pat
         await asyncio.Event().wait()
         raise AssertionError
 
-    model = SayingModel(reply(words("It is slow."), query()), lambda _: hang())
+    model = SayingModel(reply(words("It is slow."), query()), lambda _: hang(), reply(report()))
     files = library(LOOK, phase(timebox_s=0.2), phase(name="after"))
     async with world(tmp_path, model, files=files) as one:
         await one.run()
         post = await one.post("Phase triage")
+        assert (await one.post("Phase after"))["title"] == "Phase after: done"
     assert post["title"] == "Phase triage: time-box of 0 s over"
     assert "It is slow." in post["body"]
 
@@ -458,7 +504,7 @@ class DyingStore:
             raise Crash("dead")
 
 
-CRASH_STEPS = 16
+CRASH_STEPS = 19  # all there are
 
 
 def answers(request: ModelRequest) -> ModelReply:
@@ -499,6 +545,17 @@ async def undisturbed(tmp_path: Path) -> tuple[Any, int]:
         return await finished(one), len(model.requests)
 
 
+async def killed(one: World, dying: DyingStore) -> None:
+    """Run until the store dies."""
+    try:
+        await one.run(dying)
+        await one.resolve()
+        await one.run(dying)
+    except Crash:
+        return
+    pytest.fail("there are fewer steps than crashes")
+
+
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("n", range(1, CRASH_STEPS + 1))
 async def test_a_run_killed_at_any_step_ends_the_same_and_pays_no_finished_turn_twice(
@@ -507,10 +564,7 @@ async def test_a_run_killed_at_any_step_ends_the_same_and_pays_no_finished_turn_
     model = SayingModel(answers)
     async with world(tmp_path, model, files=crashing_files()) as one:
         dying = DyingStore(one.store, n, after=after)
-        with pytest.raises(Crash):
-            await one.run(dying)
-            await one.resolve()
-            await one.run(dying)
+        await killed(one, dying)
         if (await one.incident()).status is not Status.RESOLVED:
             await one.run()
             await one.resolve()
@@ -521,3 +575,43 @@ async def test_a_run_killed_at_any_step_ends_the_same_and_pays_no_finished_turn_
     assert len(model.requests) == requests + lost
     assert (end[0], end[1], end[3]) == (posts, findings, draft)
     assert len(set(end[2])) == len(end[2]) == len(evidence)
+
+
+async def test_a_run_loaded_after_its_deadline_reports_what_was_finished_before(tmp_path: Path) -> None:
+    model = SayingModel(answers)
+    async with world(tmp_path, model, files=crashing_files()) as one:
+        dying = DyingStore(one.store, 13, after=False)
+        await killed(one, dying)
+        assert dying.died_at == "triage.report"
+        await one.clock.sleep(3600)
+        await one.run()
+        assert (await one.post("Phase triage"))["title"] == "Phase triage: done"
+    assert len(model.requests) == 4
+
+
+async def test_a_run_loaded_after_its_deadline_begins_no_turn(tmp_path: Path) -> None:
+    model = SayingModel(answers)
+    async with world(tmp_path, model, files=crashing_files()) as one:
+        await killed(one, DyingStore(one.store, 8, after=True))
+        await one.clock.sleep(3600)
+        asked = len(model.requests)
+        await one.run()
+        assert (await one.post("Phase triage"))["title"] == "Phase triage: time-box of 15 min over"
+    assert len(model.requests) == asked
+
+
+async def test_an_edit_of_the_runbook_changes_no_run_midway(tmp_path: Path) -> None:
+    model = SayingModel(answers)
+    files = crashing_files()
+    async with world(tmp_path, model, files=files) as one:
+        await one.run()
+        files.chains["c"] = files.chains["c"].model_copy(update={"phases": (LOOK,)})
+        await one.resolve()
+        assert await one.run() == "done"
+        assert (await one.post("Post-mortem"))["body"]
+
+
+async def test_what_a_newer_version_pinned_is_read_from_the_files_again(tmp_path: Path) -> None:
+    async with world(tmp_path, SayingModel(reply(report()))) as one:
+        await one.store.pin(await one.due(), {"unknown": "shape"})
+        assert await one.run() == "done"

@@ -29,7 +29,7 @@ async def test_the_first_look_is_posted_with_each_check_its_value_and_the_runboo
     assert post["footer"] == "no analysis: no key"
     assert (evidence["id"], evidence["verdict"], evidence["text"]) == ("E1", "failing", "errors 12.5")
     assert incident.summary == "Checks: error-rate failing. No analysis: no key."
-    assert incident.status is Status.DETECTING
+    assert incident.status is Status.INVESTIGATING
 
 
 async def test_labels_enter_a_query_as_one_escaped_value(tmp_path: Path) -> None:

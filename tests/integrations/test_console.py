@@ -150,7 +150,7 @@ async def test_an_edit_is_one_line_with_what_is_new() -> None:
     changed = replace(MESSAGE, facts=(("Service", "api"), ("Since", "12:00"), ("Firing", "3")), footer="")
     for _ in range(2):
         await console.edit(changed, channel=channel, ts=ts, marker=HEAD)
-    assert lines(stream)[7:] == ["INC-7 updated: Firing: 3"]
+    assert lines(stream)[7:] == ["INC-7 ↻ Firing: 3"]
 
 
 async def test_an_edit_that_only_takes_away_still_tells() -> None:
@@ -159,7 +159,7 @@ async def test_an_edit_that_only_takes_away_still_tells() -> None:
     console = Console(Settings(), stream)
     channel, ts = await post(console)
     await console.edit(replace(MESSAGE, facts=()), channel=channel, ts=ts, marker=HEAD)
-    assert lines(stream)[-1] == "INC-7 updated: P1 API error rate high"
+    assert lines(stream)[-1] == "INC-7 ↻ P1 API error rate high"
 
 
 async def test_an_edit_of_an_earlier_processs_post_is_one_short_line() -> None:
@@ -167,7 +167,7 @@ async def test_an_edit_of_an_earlier_processs_post_is_one_short_line() -> None:
     stream = io.StringIO()
     await Console(Settings(), stream).edit(replace(MESSAGE, body="x" * 5000), channel="#i", ts="99", marker=HEAD)
     (line,) = lines(stream)
-    assert line.startswith("INC-7 updated: P1 API error rate high · Service: api")
+    assert line.startswith("INC-7 ↻ P1 API error rate high · Service: api")
     assert len(line) < 400
 
 

@@ -1,4 +1,4 @@
-"""Random lives of alerts through the real inbox and the real store, beside a small model that shares no code with them."""
+"""Random lives of alerts through the real inbox and store, beside a small model that shares no code with them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ from responder.model import Severity
 from responder.workers.inbox import Inbox
 from tests.given import NOW, FakeClock, House, body, entry, house
 
-SERIES = [("ApiDown", "eu", "a"), ("ApiDown", "eu", "b"), ("ApiDown", "us", "a"), ("Slow", "eu", "a"), ("ApiSlow", "eu", "c")]
+SERIES = [
+    ("ApiDown", "eu", "a"),
+    ("ApiDown", "eu", "b"),
+    ("ApiDown", "us", "a"),
+    ("Slow", "eu", "a"),
+    ("ApiSlow", "eu", "c"),
+]
 MINUTE = timedelta(seconds=60)
 series = st.integers(0, len(SERIES) - 1)
 some = st.lists(series, min_size=1, max_size=4)
@@ -44,7 +50,9 @@ class Lives(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.clock = FakeClock()
         self.stack = AsyncExitStack()
-        self.house: House = self.runner.run(self.stack.enter_async_context(house(Path(self.folder.name), clock=self.clock)))
+        self.house: House = self.runner.run(
+            self.stack.enter_async_context(house(Path(self.folder.name), clock=self.clock))
+        )
         self.truth: dict[int, tuple[datetime | None, datetime | None]] = {}  # series -> since when, until when
         self.sent: list[tuple[bytes, list[tuple[int, bool, datetime | None, datetime | None]]]] = []
         self.waiting: list[tuple[datetime, list[tuple[int, bool, datetime | None, datetime | None]]]] = []
@@ -145,9 +153,7 @@ class Lives(RuleBasedStateMachine):
         self.runner.run(self.house.accept(raw))
         self.waiting.append((self.clock.now(), said))
 
-    def _learn(
-        self, received: datetime, at: int, firing: bool, since: datetime | None, until: datetime | None
-    ) -> None:
+    def _learn(self, received: datetime, at: int, firing: bool, since: datetime | None, until: datetime | None) -> None:
         now = self.model.get(at)
         if not firing:
             end = min(until or received, received)
@@ -175,7 +181,8 @@ class Lives(RuleBasedStateMachine):
         ask = self.house.sql
         assert not ask("SELECT identity FROM episode WHERE firing GROUP BY identity HAVING count(*) > 1")
         assert not ask(
-            "SELECT group_key FROM incident WHERE status NOT IN ('resolved', 'reviewed') GROUP BY group_key HAVING count(*) > 1"
+            "SELECT group_key FROM incident WHERE status NOT IN ('resolved', 'reviewed')"
+            " GROUP BY group_key HAVING count(*) > 1"
         )
         counted = ask("SELECT id, firing FROM incident ORDER BY id")
         really = dict(ask("SELECT incident, count(*) FROM episode WHERE firing GROUP BY incident"))

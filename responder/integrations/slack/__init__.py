@@ -196,10 +196,10 @@ def _carries(message: Mapping[str, Any], marker: Marker) -> bool:
 
 
 def _is_from(message: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
-    """Whether the bot itself wrote it: anybody may write metadata that looks like ours."""
-    return any(
-        ours.get(mine) and message.get(key) == ours[mine] for key, mine in (("bot_id", "bot_id"), ("user", "user_id"))
-    )
+    """Whether the bot itself wrote it: another app may write metadata that looks like ours. No author will do."""
+    authors = [(message.get(key), ours.get(mine)) for key, mine in (("bot_id", "bot_id"), ("user", "user_id"))]
+    named = [(author, us) for author, us in authors if author and us]
+    return not named or any(author == us for author, us in named)
 
 
 def _objects(answer: Mapping[str, Any], key: str) -> list[dict[str, Any]]:

@@ -145,9 +145,22 @@ class SqliteStore:
         """T4 intent of a post."""
         return await self._write(lambda connection: steps.sending(connection, post, at))
 
-    async def sent(self, post: OutboxPost, *, channel: str, ts: str, at: datetime) -> None:
-        """T4 outcome of a post."""
-        await self._write(lambda connection: steps.sent(connection, post, channel, ts, at), "outbox")
+    async def sent(self, post: OutboxPost, *, channel: str, ts: str, at: datetime, asked: str = "") -> None:
+        """T4 outcome of a post; `asked` is the channel's name as we knew it."""
+        await self._write(lambda connection: steps.sent(connection, post, channel, ts, at, asked), "outbox")
+
+    async def linked(self, post: OutboxPost, permalink: str) -> None:
+        """Keep a thread's address."""
+        sql = "UPDATE thread SET permalink = ? WHERE incident = ? AND chat = ?"
+        await self._write(lambda connection: connection.execute(sql, (permalink, post.incident, post.chat)).rowcount)
+
+    async def channel_id(self, chat: str, name: str) -> str:
+        """Give the id that a channel's name turned out to have, "" while nothing was posted there."""
+        return await self._hot.read(reads.channel_id, chat, name)
+
+    async def some_episodes(self, numbers: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
+        """Give the first twenty episodes of each of these incidents."""
+        return await self._calm.read(reads.some_episodes, numbers)
 
     async def held(
         self, post: OutboxPost, *, until: datetime, error: str, whole_channel: bool, state: str = "queued"

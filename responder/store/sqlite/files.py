@@ -19,9 +19,14 @@ MIGRATIONS: tuple[str, ...] = ("schema.sql",)
 def lock(path: Path) -> IO[str]:
     """Hold the lock file beside the database for as long as the returned file stays open.
 
-    Raises: StoreError: another process holds it; the message names its number.
+    Raises: StoreError: another process holds it (the message names its number), or the folder is not ours to write.
     """
-    held = Path(f"{path}.lock").open("a+", encoding="utf-8")  # noqa: SIM115 - the caller holds it open
+    try:
+        path = path.resolve()  # two links to one file are one file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = Path(f"{path}.lock").open("a+", encoding="utf-8")  # noqa: SIM115 - the caller holds it open
+    except OSError as error:
+        raise StoreError(f"store {path}: cannot be locked: {error.strerror}") from error
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

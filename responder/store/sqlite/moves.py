@@ -30,7 +30,7 @@ def write_move(connection: sqlite3.Connection, move: Move, chats: Sequence[str],
     try:
         opened = [_open(connection, incident) for incident in move.opened]
     except sqlite3.IntegrityError as error:
-        raise Conflict(f"store: a group was opened meanwhile: {error}") from error
+        raise _meant(error, "a group was opened meanwhile") from error
     numbers = dict(zip((incident.group_key for incident in move.opened), opened, strict=True))
 
     def number(ref: Ref) -> int:
@@ -57,6 +57,11 @@ def write_move(connection: sqlite3.Connection, move: Move, chats: Sequence[str],
     if move.cursor is not None:
         write_cursor(connection, move.cursor)
     return opened
+
+
+def _meant(error: sqlite3.IntegrityError, meanwhile: str) -> Exception:
+    """Tell a race with another writer, worth reading again, from a statement that would fail for ever."""
+    return Conflict(f"store: {meanwhile}") if error.sqlite_errorname == "SQLITE_CONSTRAINT_UNIQUE" else error
 
 
 def bulk(connection: sqlite3.Connection, sql: str, rows: Iterable[Sequence[Any]]) -> None:
@@ -91,7 +96,7 @@ def change_incident(connection: sqlite3.Connection, incident: Incident) -> None:
     try:
         changed = connection.execute(sql, [*incident_values(incident)[2:], incident.id, incident.version]).rowcount
     except sqlite3.IntegrityError as error:
-        raise Conflict(f"store: {incident.name}'s group was opened meanwhile") from error
+        raise _meant(error, f"{incident.name}'s group was opened meanwhile") from error
     if not changed:
         raise Conflict(f"store: {incident.name} has changed since version {incident.version}")
 
@@ -121,7 +126,7 @@ def _insert_episodes(connection: sqlite3.Connection, episodes: Sequence[NewEpiso
     try:
         bulk(connection, f"INSERT INTO episode SELECT {columns(11)} FROM json_each(?)", rows)
     except sqlite3.IntegrityError as error:
-        raise Conflict(f"store: an episode was opened meanwhile: {error}") from error
+        raise _meant(error, "an episode was opened meanwhile") from error
     counted = [(first + offset, new.entries) for offset, new in enumerate(episodes)]
     bulk(connection, f"INSERT INTO taken SELECT {columns(2)} FROM json_each(?)", counted)
 
@@ -147,7 +152,7 @@ def _change_episodes(connection: sqlite3.Connection, changes: Sequence[EpisodeCh
     try:
         bulk(connection, sql, full)
     except sqlite3.IntegrityError as error:
-        raise Conflict(f"store: an episode was opened meanwhile: {error}") from error
+        raise _meant(error, "an episode was opened meanwhile") from error
     counted: Counter[int] = Counter()
     for change in changes:  # summed first: UPDATE FROM applies only one of several rows for the same episode
         counted[change.id] += change.entries

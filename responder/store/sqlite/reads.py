@@ -111,8 +111,7 @@ def _readable(row: dict[str, Any], table: str) -> dict[str, Any]:
 
 _FROM_POST = """FROM post p JOIN incident i ON i.id = p.incident
   LEFT JOIN thread t ON t.incident = p.incident AND t.chat = p.chat
-  LEFT JOIN channel_hold h ON h.chat = p.chat AND h.channel = CASE
-    WHEN p.kind = 'notice' OR t.channel IS NULL THEN p.channel ELSE t.channel END"""
+  LEFT JOIN channel_hold h ON h.chat = p.chat AND h.channel = coalesce(nullif(p.channel, ''), i.channel)"""
 
 
 def due_posts(connection: sqlite3.Connection, now: float, limit: int) -> list[OutboxPost]:
@@ -125,11 +124,34 @@ def due_posts(connection: sqlite3.Connection, now: float, limit: int) -> list[Ou
     return [rows.post(row) for row in connection.execute(sql, (now, limit))]
 
 
+def channel_id(connection: sqlite3.Connection, chat: str, name: str) -> str:
+    """The id of a channel that we have posted to by its name, else ""."""
+    row = connection.execute("SELECT id FROM channel WHERE chat = ? AND name = ?", (chat, name)).fetchone()
+    return str(row[0]) if row else ""
+
+
+def some_episodes(connection: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
+    """The first twenty episodes of each incident, for a list that must stay small."""
+    names = "source, labels, annotations, firing, started_at, ended_at, generator_url"
+    sql = f"""SELECT v.value AS incident, {names} FROM json_each(?) AS v JOIN episode ON episode.id IN (
+      SELECT id FROM episode WHERE incident = v.value ORDER BY id LIMIT 20)"""
+    cursor = connection.execute(sql, (orjson.dumps(numbers).decode(),))
+    keys = [column[0] for column in cursor.description]
+    found: dict[int, list[dict[str, Any]]] = {number: [] for number in numbers}
+    for row in cursor:
+        each = _readable(dict(zip(keys, row, strict=True)), "episodes")
+        found[each.pop("incident")].append(each)
+    return found
+
+
 def due_runs(connection: sqlite3.Connection, now: float, limit: int) -> list[Run]:
-    """Open runs whose timer or signal is due, worst severity first."""
-    sql = """SELECT r.id, r.incident, r.kind, r.n, r.epoch, t.body, i.severity
-      FROM run r JOIN incident i ON i.id = r.incident
-      LEFT JOIN text t ON t.hash = r.text WHERE r.state = 'open' AND r.wake_at <= ? ORDER BY i.severity, r.id LIMIT ?"""
+    """Open runs whose timer or signal is due, worst first; so many of each kind: chains never crowd out a watch."""
+    sql = """SELECT id, incident, kind, n, epoch, body, severity FROM (
+        SELECT r.id, r.incident, r.kind, r.n, r.epoch, t.body, i.severity,
+          row_number() OVER (PARTITION BY r.kind ORDER BY i.severity, r.id) AS place
+        FROM run r JOIN incident i ON i.id = r.incident LEFT JOIN text t ON t.hash = r.text
+        WHERE r.state = 'open' AND r.wake_at <= ?)
+      WHERE place <= ? ORDER BY severity, id"""
     return [rows.run(row) for row in connection.execute(sql, (now, limit))]
 
 

@@ -50,6 +50,7 @@ CREATE INDEX post_thread ON post (incident, chat, id) WHERE state IN ('queued', 
 CREATE UNIQUE INDEX one_queued_head ON post (incident, chat) WHERE kind = 'head' AND state = 'queued';
 CREATE INDEX post_incident ON post (incident, id);
 CREATE TABLE thread (incident INTEGER, chat TEXT, channel TEXT NOT NULL, ts TEXT NOT NULL, permalink TEXT NOT NULL DEFAULT '', PRIMARY KEY (incident, chat)) WITHOUT ROWID;
+CREATE TABLE channel (chat TEXT, name TEXT, id TEXT NOT NULL, PRIMARY KEY (chat, name)) WITHOUT ROWID;
 CREATE TABLE channel_hold (chat TEXT, channel TEXT, until REAL NOT NULL, PRIMARY KEY (chat, channel)) WITHOUT ROWID;
 
 CREATE TABLE run (

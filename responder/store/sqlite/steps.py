@@ -160,8 +160,10 @@ def sending(connection: sqlite3.Connection, post: OutboxPost, at: datetime) -> b
     return bool(connection.execute(sql, (post.id,)).rowcount)
 
 
-def sent(connection: sqlite3.Connection, post: OutboxPost, channel: str, ts: str, at: datetime) -> None:
+def sent(connection: sqlite3.Connection, post: OutboxPost, channel: str, ts: str, at: datetime, asked: str) -> None:
     """Write that a post has arrived (T4 outcome). An edit of a head leaves no row: the head itself is the record."""
+    if asked and asked != channel:  # what a name turned out to be: a look after a restart needs the id
+        connection.execute("INSERT OR REPLACE INTO channel VALUES (?, ?, ?)", (post.chat, asked, channel))
     if post.kind == "head" and post.thread_ts:
         connection.execute("DELETE FROM post WHERE id = ?", (post.id,))
     else:
@@ -185,13 +187,8 @@ def held(
 
     `state` is `sending` when nobody knows whether it has arrived (it is looked for first), `queued` when it has not.
     """
-    if state == "queued" and post.kind == "head":
-        # A newer edit may be queued already: then this one has nothing left to say.
-        connection.execute(
-            "DELETE FROM post WHERE id = ?1 AND ?2 <> '' AND EXISTS (SELECT 1 FROM post q"
-            " WHERE q.incident = ?3 AND q.chat = ?4 AND q.kind = 'head' AND q.state = 'queued' AND q.id <> ?1)",
-            (post.id, post.thread_ts, post.incident, post.chat),
-        )
+    if state == "queued":
+        _alone(connection, post)
     since = post.looking_since or (now if state == "sending" else None)
     connection.execute(
         "UPDATE post SET state = ?, not_before = ?, error = ?, looking_since = ? WHERE id = ?",
@@ -201,16 +198,27 @@ def held(
         ),
     )  # fmt: skip
     if whole_channel:
-        channel = post.channel if post.kind == "notice" or not post.thread_channel else post.thread_channel
-        connection.execute(
-            "INSERT OR REPLACE INTO channel_hold VALUES (?, ?, ?)", (post.chat, channel, until.timestamp())
+        connection.execute(  # by the name that rules use: a head has no thread yet that knows its channel's id
+            "INSERT OR REPLACE INTO channel_hold SELECT ?1, coalesce(nullif(p.channel, ''), i.channel), ?2"
+            " FROM post p JOIN incident i ON i.id = p.incident WHERE p.id = ?3",
+            (post.chat, until.timestamp(), post.id),
         )
     add_counts(connection, {("posts", f"{post.chat}/retried"): 1})
+
+
+def _alone(connection: sqlite3.Connection, post: OutboxPost) -> None:
+    """Take back a newer edit of the head: a head is drawn when it is sent, so this one says all."""
+    if post.kind == "head":
+        connection.execute(
+            "DELETE FROM post WHERE incident = ? AND chat = ? AND kind = 'head' AND state = 'queued' AND id <> ?",
+            (post.incident, post.chat, post.id),
+        )
 
 
 def failed(connection: sqlite3.Connection, post: OutboxPost, at: datetime, error: str, reroute: str) -> None:
     """Write that a post is refused for good; a head goes to the channel `reroute` instead, when that is named."""
     if reroute:
+        _alone(connection, post)
         connection.execute(
             "UPDATE post SET state = 'queued', channel = ?, attempts = 0, not_before = 0, error = ?,"
             " looking_since = NULL WHERE id = ?",

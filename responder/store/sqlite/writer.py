@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from time import perf_counter
 from typing import Any
 
-from responder.errors import ResponderError, StoreError
+from responder.errors import Rejected, ResponderError, StoreError
 
 DURABLE = ("FULL", 2)  # name for the pragma, and what SQLite answers when it is asked again
 MAX_BATCH = 512
@@ -131,7 +131,7 @@ class Writer:
                 if callable(op):
                     results.append(self._savepoint(connection, op, future))
             connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the thread must live: all writing hangs on it
             self._roll_back(connection)
             failure = _store_error(error)
             results = [(future, None, failure) for _, future in batch]
@@ -188,7 +188,7 @@ class Writer:
                 raise sqlite3.OperationalError(f"the transaction ended under us: {error}") from error
             connection.execute("ROLLBACK TO op")
             connection.execute("RELEASE op")
-            return future, None, _store_error(error)
+            return future, None, _op_error(error)
         connection.execute("RELEASE op")
         return future, value, None
 
@@ -209,6 +209,13 @@ class Writer:
                 future.set_exception(error)
             else:
                 future.set_result(value)
+
+
+def _op_error(error: Exception) -> Exception:
+    """Tell what would fail again (a constraint, a value) from what may pass (a lock, a full disk)."""
+    if isinstance(error, ResponderError | sqlite3.OperationalError):
+        return _store_error(error)
+    return Rejected(f"store: {type(error).__name__}: {error}")
 
 
 def _store_error(error: Exception) -> Exception:

@@ -1,0 +1,227 @@
+"""The watch: who is paged when, how often the thread is told, and when it is over. The clock is turned by hand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from responder.model import Status
+from responder.rules import RuleSet
+from tests.given import P0, P1, P2, POLICY, RULES, House, after, entry, house
+
+
+@pytest.fixture
+async def at(tmp_path: Path) -> AsyncIterator[House]:
+    async with house(tmp_path) as given:
+        yield given
+
+
+async def pass_time(given: House, *, minutes: float, every_s: float = 60.0) -> None:
+    """Turn the clock on, and carry what is due at each step."""
+    for _ in range(round(minutes * 60 / every_s)):
+        given.clock.turn(every_s)
+        await given.carry_due()
+
+
+async def paged(given: House, number: int = 1) -> list[tuple[int, str]]:
+    """Give (minute, mention) of each page in the thread."""
+    return [
+        (round((post["created_at"] - after()).total_seconds() / 60), post["message"]["mention"])
+        for post in await given.posts(number, "page")
+    ]
+
+
+async def updates(given: House) -> list[int]:
+    """Give the minutes at which the thread was told how it stands."""
+    record = await given.store.record(1)
+    return [
+        round((line["at"] - after()).total_seconds() / 60) for line in record["timeline"] if line["kind"] == "update"
+    ]
+
+
+# --- acknowledge within ---
+
+
+async def test_nobody_acknowledges_and_the_contacts_are_paged_in_order_at_their_times(at: House) -> None:
+    await at.post(entry(severity="outage"))
+    await at.carry_due()
+    await pass_time(at, minutes=60)
+    assert await paged(at) == [(5, "here"), (10, "user:A"), (15, "user:B")]
+
+
+async def test_an_acknowledgement_ends_the_paging(at: House) -> None:
+    await at.post(entry(severity="outage"))
+    await at.carry_due()
+    await pass_time(at, minutes=6)
+    await at.people.acknowledge(1, "anna")
+    await pass_time(at, minutes=60)
+    assert await paged(at) == [(5, "here")]
+
+
+async def test_a_raise_starts_the_acknowledge_clock_again(at: House) -> None:
+    await at.post(entry(severity="critical"))
+    await at.carry_due()
+    await pass_time(at, minutes=10)
+    await at.people.acknowledge(1, "anna")
+    await pass_time(at, minutes=10)
+    await at.people.raise_to(1, "anna", P0)
+    await pass_time(at, minutes=11)
+    assert await paged(at) == [(20, "here"), (25, "here"), (30, "user:A")]
+
+
+@pytest.mark.parametrize("restarts", [1, 7, 19], ids=lambda n: f"restart every {n} min")
+async def test_restarts_neither_repeat_nor_skip_a_page(tmp_path: Path, restarts: int) -> None:
+    clock = None
+    for _ in range(0, 40, restarts):
+        async with house(tmp_path, clock=clock) as given:
+            if clock is None:
+                clock = given.clock
+                await given.post(entry(severity="outage"))
+            await pass_time(given, minutes=restarts)
+            said = await paged(given)
+    assert said == [(5, "here"), (10, "user:A"), (15, "user:B")]
+
+
+async def test_a_severity_without_a_limit_asks_nobody(at: House) -> None:
+    await at.post(entry(severity="info"))
+    await at.carry_due()
+    await pass_time(at, minutes=600, every_s=600)
+    assert await paged(at) == []
+    assert await updates(at) == []
+
+
+async def test_a_page_asks_nobody_twice_when_time_is_late(at: House) -> None:
+    await at.post(entry(severity="outage"))
+    await at.carry_due()
+    at.clock.turn(minutes=60)
+    for _ in range(3):
+        await at.carry_due()
+    assert [mention for _, mention in await paged(at)] == ["here", "user:A", "user:B"]
+
+
+# --- cadence ---
+
+
+async def test_the_thread_is_told_at_the_cadence_of_its_severity(at: House) -> None:
+    await at.post(entry(severity="outage"))
+    await at.carry_due()
+    await at.people.acknowledge(1, "anna")
+    await pass_time(at, minutes=61)
+    assert await updates(at) == [15, 30, 45, 60]
+
+
+async def test_after_a_long_downtime_the_thread_is_told_once(tmp_path: Path) -> None:
+    async with house(tmp_path) as before:
+        await before.post(entry(severity="outage"))
+        await before.carry_due()
+        await before.people.acknowledge(1, "anna")
+        clock = before.clock
+    clock.turn(hours=10, minutes=7)
+    async with house(tmp_path, clock=clock) as later:
+        for _ in range(3):
+            await later.carry_due()
+        assert await updates(later) == [607]
+        await pass_time(later, minutes=9)
+        assert await updates(later) == [607, 615]
+
+
+# --- over ---
+
+
+async def test_what_holds_resolves_once_and_nothing_follows(at: House) -> None:
+    await at.post(entry())
+    await at.carry_due()
+    at.clock.turn(60)
+    await at.post(entry(firing=False, ended=after(60)))
+    await at.carry_due()
+    at.clock.turn(299)
+    await at.carry_due()
+    assert (await at.incident()).status is Status.MONITORING
+    at.clock.turn(1)
+    await at.carry_due()
+    found = await at.incident()
+    assert (found.status, found.resolved_by, found.resolved_at) == (Status.RESOLVED, "", after(360))
+    await pass_time(at, minutes=300, every_s=600)
+    record = await at.store.record(1)
+    assert [line["kind"] for line in record["timeline"]].count("resolved") == 1
+    assert [run["state"] for run in record["runs"] if run["kind"] == "watch"] == ["done"]
+    assert not await paged(at)
+
+
+async def test_what_fires_again_while_it_is_watched_is_not_resolved(at: House) -> None:
+    await at.post(entry())
+    await at.carry_due()
+    at.clock.turn(60)
+    await at.post(entry(firing=False, ended=after(60)))
+    await at.carry_due()
+    at.clock.turn(200)
+    await at.post(entry(started=after(259)))
+    await pass_time(at, minutes=10)
+    assert (await at.incident()).status is Status.INVESTIGATING
+    await at.post(entry(firing=False, started=after(259), ended=at.clock.now()))
+    await pass_time(at, minutes=4)
+    assert (await at.incident()).status is Status.MONITORING  # the hold begins anew
+    await pass_time(at, minutes=1)
+    assert (await at.incident()).status is Status.RESOLVED
+
+
+async def test_a_person_who_resolves_ends_the_watch(at: House) -> None:
+    await at.post(entry(severity="outage"))
+    await at.carry_due()
+    await at.people.resolve(1, "anna")
+    await at.carry_due()
+    assert "watch" not in [run.kind for run in await at.store.due_runs(after(hours=99), 9)]
+    assert not await paged(at)
+
+
+async def test_a_reopened_incident_gets_a_watch_of_its_own_and_only_one_pages(at: House) -> None:
+    await at.post(entry(severity="outage"))
+    await at.carry_due()
+    await at.people.resolve(1, "anna")
+    at.clock.turn(minutes=10)
+    await at.post(entry(severity="outage", instance="other", started=at.clock.now()))
+    await at.carry_due()
+    runs = (await at.store.record(1))["runs"]
+    assert [(run["n"], run["state"]) for run in runs if run["kind"] == "watch"] == [(1, "done"), (2, "open")]
+    await pass_time(at, minutes=16)
+    assert await paged(at) == [(10, "here"), (15, "here"), (20, "user:A"), (25, "user:B")]
+
+
+# --- raises by time ---
+
+
+async def test_open_for_so_long_raises_at_that_time_and_again_at_the_next(at: House) -> None:
+    await at.post(entry("Slow"))
+    await at.carry_due()
+    await at.people.acknowledge(1, "anna")
+    await pass_time(at, minutes=29)
+    assert (await at.incident()).severity is P2
+    await pass_time(at, minutes=1)
+    assert ((await at.incident()).severity, (await at.incident()).acknowledged_at) == (P1, None)
+    assert await paged(at) == [(30, "user:FIRST")]
+    await at.people.acknowledge(1, "anna")
+    await pass_time(at, minutes=30)
+    assert (await at.incident()).severity is P0
+    assert await paged(at) == [(30, "user:FIRST"), (60, "here")]
+
+
+async def test_a_rule_that_is_gone_raises_nothing_and_stops_nothing(at: House, tmp_path: Path) -> None:
+    await at.post(entry("Slow"))
+    folder = tmp_path / "other"
+    folder.mkdir()
+    bare = RuleSet(tuple(rule for rule in RULES.rules if rule.name != "slow"), POLICY)
+    async with house(folder, rules=bare) as given:
+        await given.post(entry("Slow"))
+        await given.carry_due()
+        await pass_time(given, minutes=90)
+        assert (await given.incident()).severity is P2
+
+
+async def test_a_watch_is_a_row_between_its_times(at: House) -> None:
+    await at.post(entry(severity="outage"))
+    assert await at.carry_due() == 1
+    assert await at.carry_due() == 0
+    at.clock.turn(minutes=5)
+    assert await at.carry_due() == 1
