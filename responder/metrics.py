@@ -65,6 +65,7 @@ class Metrics:
         self.loop_lag = Gauge("responder_loop_lag_seconds", "How late the event loop runs.", registry=reg)
         self.config_ok = Gauge("responder_config_ok", "1 while the files in use are the ones on disk.", registry=reg)
         Gauge("responder_build_info", "Always 1.", ["version"], registry=reg).labels(version).set(1)
+        self._doors: dict[tuple[str, str], Counter] = {}  # series by label values: a look-up each request would show
         self._zero(receivers, tools, models)
         reg.register(_Figures(self))
 
@@ -87,7 +88,10 @@ class Metrics:
 
     def webhook(self, receiver: str, outcome: str) -> None:
         """Count one request at the door."""
-        self._webhooks.labels(receiver, outcome).inc()
+        series = self._doors.get((receiver, outcome))
+        if series is None:
+            series = self._doors[receiver, outcome] = self._webhooks.labels(receiver, outcome)
+        series.inc()
 
     def families(self) -> Iterator[Metric]:
         """Give the metrics that come out of the store's figures."""

@@ -26,7 +26,7 @@ STALE_WITHIN = timedelta(seconds=60)  # of a resolve, an alert that began before
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the store knows: newest episode by identity, newest incident by group key, incidents by number."""
+    """What the store knows: newest episode by identity, open or newest incident by group key, incidents by number."""
 
     episodes: Mapping[str, Episode]
     groups: Mapping[str, Incident]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,17 @@ async def test_a_finished_step_is_not_done_again_and_answers_the_same(at: House)
     for _ in range(3):
         await go(at, run)
     assert (len(calls), seen) == (1, [1, 1, 1])
+
+
+async def test_one_name_twice_in_one_life_is_one_step(at: House) -> None:
+    calls, fn = counting()
+    seen: list[object] = []
+
+    async def run(ctx: Ctx) -> None:
+        seen.extend([await ctx.step("a", fn), await ctx.step("a", fn)])
+
+    assert await go(at, run) == "done"
+    assert (len(calls), seen) == (1, [1, 1])
 
 
 async def test_a_step_that_fails_leaves_nothing_and_is_tried_again(at: House) -> None:
@@ -291,7 +302,7 @@ async def test_a_sleep_ends_when_it_was_to_end_whatever_is_asked_later(at: House
     woke: list[datetime] = []
 
     async def run(ctx: Ctx) -> None:
-        await ctx.sleep_until("nap", ctx.clock.now().replace(minute=10))
+        await ctx.sleep_until("nap", ctx.clock.now() + timedelta(minutes=10))
         woke.append(ctx.clock.now())
 
     assert await go(at, run) == "parked"

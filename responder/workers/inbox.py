@@ -78,6 +78,8 @@ class Inbox:
                 moved = await self.once()
             except Rejected as error:
                 log.error("the store refuses a chunk; its alerts are written one by one", error=str(error))
+                if self._size == 1:  # and it is none of its alerts
+                    await self._clock.sleep(1.0)
                 self._size = 1
                 continue
             except StoreError as error:
@@ -198,11 +200,9 @@ class Inbox:
         keys = list({decision.group_key for decision in decisions if decision is not None})
         homes = list({each.incident for each in episodes.values() if each.incident is not None})
         found = await self._store.groups(keys, homes)
-        newest: dict[str, int] = {}
-        for incident in found:
-            newest[incident.group_key] = max(newest.get(incident.group_key, 0), incident.id)
-        by_id = {incident.id: incident for incident in found}
-        return pipeline.View(episodes, {key: by_id[number] for key, number in newest.items()}, by_id)
+        ordered = sorted(found, key=lambda each: (not each.status.ended, each.id))  # the open one stands last
+        by_key = {incident.group_key: incident for incident in ordered}
+        return pipeline.View(episodes, by_key, {incident.id: incident for incident in found})
 
     def _refuse(self, chunk: _Chunk, why: str) -> None:
         """Keep the one alert that the store will not have as it is: it must not hold up all that come behind it."""

@@ -425,3 +425,70 @@ async def test_a_clock_that_steps_back_loses_nothing(tmp_path: Path) -> None:
         await given.post(entry(instance="b"))
         found = await given.incident()
         assert (found.firing, await given.unaccounted()) == (2, 0)
+
+
+async def test_an_alert_that_the_store_will_never_have_is_kept_aside_and_holds_up_nobody(at: House) -> None:
+    await at.store._writer.submit(
+        lambda connection: connection.execute(
+            "CREATE TRIGGER planted BEFORE INSERT ON episode WHEN new.labels LIKE '%poison%'"
+            " BEGIN SELECT RAISE(ABORT, 'planted'); END"
+        )
+    )
+    await at.accept(body(entry(instance="a"), entry(instance="poison"), entry(instance="b")))
+    await at.accept(body(entry(instance="c")))
+    stop = asyncio.Event()
+    task = asyncio.create_task(at.inbox.run(stop))
+    async with asyncio.timeout(5):
+        while len(await at.all_incidents()) < 2 or await at.figure("waiting"):
+            at.clock.turn(1)
+            await asyncio.sleep(0.005)
+    stop.set()
+    while not task.done():
+        at.clock.turn(1)
+        await asyncio.sleep(0.001)
+    found = {each.rule: each for each in await at.all_incidents()}
+    assert found["api"].firing == 3
+    assert "cannot be read" in found["backstop"].title
+    assert await at.figure("quarantined_entries") == 1
+    assert await at.unaccounted() == 0
+
+
+async def test_a_group_whose_older_incident_was_reopened_takes_its_next_alert_there(at: House) -> None:
+    first = entry(instance="a")
+    await at.post(first)
+    await at.people.resolve(1, "anna")
+    at.clock.turn(minutes=40)
+    await at.post(entry(instance="b", started=at.clock.now()))
+    await at.people.resolve(2, "anna")
+    at.clock.turn(minutes=35)
+    await at.post(first, group="again")  # the hour is over: INC-1 opens again, though INC-2 is newer
+    assert [each.status.ended for each in await at.all_incidents()] == [False, True]
+    await at.post(entry(instance="c", started=at.clock.now()))
+    assert [(each.firing, each.status.ended) for each in await at.all_incidents()] == [(2, False), (1, True)]
+    at.clock.turn(minutes=30)
+    await at.post(entry(instance="b"), group="b again")  # its hour is over too: it joins the open one
+    assert [(each.firing, each.status.ended) for each in await at.all_incidents()] == [(3, False), (0, True)]
+    assert await at.unaccounted() == 0
+
+
+async def test_what_the_store_refuses_whatever_it_holds_is_waited_for_not_hammered(at: House) -> None:
+    async def plant(sql: str) -> None:
+        await at.store._writer.submit(lambda connection: connection.execute(sql).fetchall())
+
+    await plant("CREATE TRIGGER planted BEFORE INSERT ON counter BEGIN SELECT RAISE(ABORT, 'planted'); END")
+    await at.accept(body(entry()))
+    stop = asyncio.Event()
+    task = asyncio.create_task(at.inbox.run(stop))
+    async with asyncio.timeout(5):
+        while not at.clock._sleepers:
+            await asyncio.sleep(0.005)
+        await plant("DROP TRIGGER planted")
+        while not await at.all_incidents():
+            at.clock.turn(1)
+            await asyncio.sleep(0.005)
+    stop.set()
+    while not task.done():
+        at.clock.turn(1)
+        await asyncio.sleep(0.001)
+    assert (await at.incident()).rule == "api"
+    assert await at.unaccounted() == 0

@@ -22,9 +22,9 @@ from tests.given import NOW, FakeClock, House, body, entry, house
 SERIES = [
     ("ApiDown", "eu", "a"),
     ("ApiDown", "eu", "b"),
+    ("ApiSlow", "eu", "c"),
     ("ApiDown", "us", "a"),
     ("Slow", "eu", "a"),
-    ("ApiSlow", "eu", "c"),
 ]
 MINUTE = timedelta(seconds=60)
 series = st.integers(0, len(SERIES) - 1)
@@ -106,7 +106,7 @@ class Lives(RuleBasedStateMachine):
     def repeats_a_recent_one(self, which: int) -> None:
         self._accept(*self.sent[-1 - which % min(3, len(self.sent))])
 
-    @rule(seconds=st.sampled_from([0.5, 2, 31, 61, 301, 1801, 3601]))
+    @rule(seconds=st.sampled_from([0.5, 2, 31, 61, 301, 1801, 2400, 3601]))
     def time_passes(self, seconds: float) -> None:
         self.clock.turn(seconds)
 
@@ -117,9 +117,19 @@ class Lives(RuleBasedStateMachine):
     # --- people ---
 
     @precondition(lambda self: not self.waiting)
-    @rule(which=st.integers(0, 1 << 30), does=st.sampled_from(["ack", "resolve", "P0", "P1"]))
+    @rule(which=st.integers(0, 1 << 30), does=st.sampled_from(["ack", "resolve", "resolve", "P0"]))
     def a_person_acts(self, which: int, does: str) -> None:
         self.runner.run(self._person(which, does))
+
+    @rule(at=series, which=st.integers(0, 9), minutes=st.sampled_from([10, 35, 61]))
+    def a_person_ends_it_and_later_another_begins(self, at: int, which: int, minutes: int) -> None:
+        """What makes several incidents of one group: rare by chance, daily in life."""
+        self.inbox_works()
+        self.runner.run(self._person(which, "resolve"))
+        self.clock.turn(60 * minutes)
+        self.starts(at)
+        self.tells([at], "A", False)
+        self.inbox_works()
 
     async def _person(self, which: int, does: str) -> None:
         found = [each for each in await self.house.all_incidents() if not each.status.ended]

@@ -102,7 +102,7 @@ class SqliteStore:
         return await self._hot.read(reads.episodes, identities)
 
     async def groups(self, keys: Sequence[str], ids: Sequence[int]) -> list[Incident]:
-        """The newest incident of each group key, and those of these numbers."""
+        """The open incident of each group key, else its newest, and those of these numbers."""
         return await self._hot.read(reads.groups, keys, ids)
 
     async def commit(self, move: Move) -> list[int]:

@@ -44,10 +44,12 @@ def episodes(connection: sqlite3.Connection, identities: Sequence[str]) -> dict[
 
 
 def groups(connection: sqlite3.Connection, keys: Sequence[str], numbers: Sequence[int]) -> list[Incident]:
-    """The newest incident of each group key, and the incidents of these numbers."""
+    """The open incident of each group key, else its newest, and the incidents of these numbers."""
     listed = ", ".join(f"i.{name}" for name in rows.INCIDENT_COLUMNS)
     sql = f"""SELECT json_group_array(json_array({listed})) FROM incident i WHERE i.id IN (
-      SELECT (SELECT max(id) FROM incident WHERE group_key = v.value) FROM json_each(?1) AS v
+      SELECT coalesce(
+        (SELECT id FROM incident WHERE group_key = v.value AND status NOT IN ('resolved', 'reviewed')),
+        (SELECT max(id) FROM incident WHERE group_key = v.value)) FROM json_each(?1) AS v
       UNION SELECT value FROM json_each(?2))"""
     arguments = (orjson.dumps(keys).decode(), orjson.dumps(numbers).decode())
     return [rows.incident(row) for row in orjson.loads(connection.execute(sql, arguments).fetchone()[0])]
