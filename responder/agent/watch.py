@@ -56,7 +56,10 @@ class Watch:
             stands = any(each.name == due.name for each in self._due(incident, ctx.clock.now()))
             return due.act(incident, ctx.clock.now()) if stands else Done(value="no longer due")
 
-        await ctx.step(due.name, act)
+        if await ctx.step(due.name, act) == "resolved":
+            over = await ctx.incident()
+            took = ((over.resolved_at or over.opened_at) - over.opened_at).total_seconds()
+            self.metrics.resolve.labels(over.severity).observe(max(0.0, took))
 
     def _due(self, incident: Incident, now: datetime) -> Iterator[_Due]:
         """Everything that this incident will need if nothing changes."""
@@ -65,7 +68,7 @@ class Watch:
         yield from self._unacknowledged(incident)
         yield from self._cadence(incident, now)
         wait_s = self.rules().next_raise_s(incident.rule, incident.severity)
-        if wait_s is not None:
+        if wait_s is not None and incident.firing:
             at = incident.opened_at + timedelta(seconds=wait_s)
             yield _Due(at, f"raise.{incident.severity}.{wait_s:.0f}", self._raise)
         if incident.status is Status.MONITORING and incident.firing == 0 and incident.monitoring_at is not None:
@@ -76,6 +79,8 @@ class Watch:
         policy = self.rules().policy.of(incident.severity)
         if incident.acknowledged_at is not None or policy.acknowledge_within_s is None or incident.page_at is None:
             return
+        if incident.status is Status.MONITORING:
+            return  # nothing fires: whom to wake can wait until it fires again
         page_at, within = incident.page_at, timedelta(seconds=policy.acknowledge_within_s)
         for turn, contact in enumerate((policy.mention, *policy.next)):
             yield _Due(
@@ -129,5 +134,4 @@ class Watch:
         held = incidents.duration(self.hold_s(incident))
         over = incidents.resolved(move, incident, "", f"No alert has fired for {held}.", now)
         move.changed.append(over)
-        self.metrics.resolve.labels(over.severity).observe(max(0.0, (now - over.opened_at).total_seconds()))
         return Done(value="resolved", move=move)

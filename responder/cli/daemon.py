@@ -21,6 +21,7 @@ from responder.errors import PermanentError
 from responder.redact import Redactor
 
 FIRE_WAITS_S = 15.0
+GC_AFTER = 20_000  # new objects; Python's 700 is a collection every few requests in a burst
 SWITCH_S = 0.0001  # Python's default of 5 ms makes the writer thread wait that long for each of its turns
 log = structlog.stdlib.get_logger("run")
 
@@ -32,7 +33,9 @@ def run(parsed: Namespace) -> int:
     known = app.secrets_of(plugins.choose(settings), thinking, settings)
     logs.configure(terminal=sys.stderr.isatty(), level=settings.log_level, redactor=Redactor(known))
     sys.setswitchinterval(SWITCH_S)
-    gc.freeze()
+    gc.collect()
+    gc.freeze()  # what was imported lives as long as we do: no need to look through it again
+    gc.set_threshold(GC_AFTER)
     asyncio.run(_serve(settings))
     return 0
 

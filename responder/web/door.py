@@ -19,6 +19,7 @@ from responder.ports import Clock, Ids, Receiver, Store
 from responder.web.guard import DEADLINE_S
 
 MAX_IN_FLIGHT = 64 << 20  # bytes of bodies being read at once
+PATH = "/webhooks/"
 RETRY_AFTER = {"Retry-After": "5"}
 log = structlog.stdlib.get_logger("door")
 
@@ -36,9 +37,12 @@ class Door:
         self._oversized: set[tuple[str, str]] = set()
         self.closing = False
 
-    async def post(self, request: web.Request) -> web.Response:
-        """Take one webhook."""
-        name = request.match_info["receiver"]
+    async def routed(self, request: web.Request) -> web.Response:
+        """Take a webhook that came by the application's routes: one that asked first whether it may."""
+        return await self.post(request, request.match_info["receiver"])
+
+    async def post(self, request: web.BaseRequest, name: str) -> web.Response:
+        """Take one webhook; `name` is the receiver as the path has it."""
         receiver = self._receivers.get(name)
         if receiver is None:
             return _say(404, f"no receiver {name[:40]!r}; known: {', '.join(sorted(self._receivers))}")
@@ -53,7 +57,7 @@ class Door:
             return self._answer(name, "closing", _say(503, "stopping", RETRY_AFTER))
         return await self._take(request, name, receiver)
 
-    async def _take(self, request: web.Request, name: str, receiver: Receiver) -> web.Response:
+    async def _take(self, request: web.BaseRequest, name: str, receiver: Receiver) -> web.Response:
         size = request.content_length
         if size is not None and size > receiver.max_bytes:
             return await self._too_large(request, name, receiver, size)
@@ -64,7 +68,7 @@ class Door:
         self._in_flight += reserved
         try:
             if whole and request.content.is_eof():  # it came with its headers, as nearly all do: no clock to set
-                body = await request.read()
+                body = request.content.read_nowait()
             else:
                 async with asyncio.timeout(DEADLINE_S):
                     body = await _read(request, receiver.max_bytes)
@@ -78,7 +82,7 @@ class Door:
             return self._answer(name, "forbidden", _say(403, "signature does not match"))
         return await self._accept(request, name, body)
 
-    async def _accept(self, request: web.Request, name: str, body: bytes) -> web.Response:
+    async def _accept(self, request: web.BaseRequest, name: str, body: bytes) -> web.Response:
         webhook_id = ascii(request.headers.get("X-Webhook-Id", "")[:200])[1:-1]  # stray bytes no database would hold
         request_id = self._ids.token()
         try:
@@ -91,7 +95,7 @@ class Door:
         self._metrics.webhook(name, "accepted" if new else "duplicate")
         return web.Response(status=202, body=b'{"status":"accepted"}\n', content_type="application/json")
 
-    async def _too_large(self, request: web.Request, name: str, receiver: Receiver, size: int) -> web.Response:
+    async def _too_large(self, request: web.BaseRequest, name: str, receiver: Receiver, size: int) -> web.Response:
         """Refuse the body, and page that this sender's alerts do not arrive; once a sender, until we restart."""
         who = (name, request.remote or "")
         if who not in self._oversized:
@@ -121,7 +125,7 @@ def _not_read(error: Exception) -> tuple[str, web.Response]:
     return "broken", _say(400, "the body is broken or incomplete")
 
 
-async def _read(request: web.Request, max_bytes: int) -> bytes:
+async def _read(request: web.BaseRequest, max_bytes: int) -> bytes:
     """Read a body whose size nobody has said, or that unpacks to more. Raises: HTTPRequestEntityTooLarge."""
     parts, size = [], 0
     async for part in request.content.iter_any():

@@ -15,7 +15,7 @@ from responder.errors import StoreError
 from responder.metrics import Metrics
 from responder.ports import Clock, Store
 from responder.web.api import IncidentApi
-from responder.web.door import Door
+from responder.web.door import PATH, Door
 from responder.web.guard import Guard, serve
 
 READY_S = 4.0
@@ -58,6 +58,20 @@ class Health:
         return web.Response(body=body, headers={"Content-Type": kind})
 
 
+def _webhooks_first(runner: web.AppRunner, door: Door) -> None:
+    """Let webhooks pass by the application's routing: it would cost a tenth of the time that one of them takes."""
+    assert runner.server is not None
+    others = runner.server.request_handler
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        path = request.raw_path
+        if path.startswith(PATH) and "Expect" not in request.headers:
+            return await door.post(request, path.removeprefix(PATH).partition("?")[0])
+        return await others(request)
+
+    runner.server.request_handler = handle
+
+
 @asynccontextmanager
 async def open_server(
     host: str, port: int, door: Door, api: IncidentApi, health: Health, *, max_body: int, guard: Guard | None = None
@@ -69,7 +83,7 @@ async def open_server(
     app = web.Application(client_max_size=max_body)
     app.add_routes(
         [
-            web.route("*", "/webhooks/{receiver}", door.post),
+            web.route("*", PATH + "{receiver}", door.routed),
             web.get("/healthz", health.healthz),
             web.get("/readyz", health.readyz),
             web.get("/metrics", health.metrics),
@@ -78,6 +92,7 @@ async def open_server(
     )
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=75, handler_cancellation=False)
     await runner.setup()
+    _webhooks_first(runner, door)
     server = await serve(runner, guard or Guard(), host, port)
     try:
         yield int(server.sockets[0].getsockname()[1])

@@ -103,6 +103,7 @@ class Outbox:
             again = found
         if not await self._store.sending(post, self._clock.now()):
             return
+        post = replace(post, looking_since=None)  # if nobody can tell again, looking begins anew
         await self._send(chat, post, incident, edit=edit, again=again)
 
     async def _look(self, chat: Chat, post: OutboxPost, incident: Incident) -> bool | None:

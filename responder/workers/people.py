@@ -67,6 +67,8 @@ class People:
         policy = self._rules().policy.of(to)
 
         def act(move: Move, incident: Incident) -> Incident:
+            if incident.status.ended:
+                return incident  # it would page, and nobody would watch it
             why, now = f"by {person}", self._clock.now()
             return incidents.raised(move, incident, to, why, policy.mention, policy.channel, now)
 

@@ -1,4 +1,4 @@
-"""Runs each measurement and prints a table; `--json FILE` keeps it, `--seconds N` sets how long each load lasts."""
+"""Runs each measurement and prints a table; `--json FILE` keeps it, `--rounds` and `--seconds` size the bursts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import argparse
 import asyncio
 import json
 import multiprocessing
+import selectors
 import shutil
+import socket
 import statistics
 import sys
 import tempfile
@@ -15,7 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 from aiohttp import web
@@ -61,33 +63,48 @@ def storm_body() -> dict[str, Any]:
 
 
 def hammer(url: str, body: bytes, seconds: float, results: Any) -> None:
-    """Post one body over 32 connections for some seconds, in a process of its own; give rate and latencies."""
+    """Post one body over 32 connections for some seconds, in a process of its own; give all latencies.
 
-    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, until: float, took: list[float]) -> None:
-        host = url.split("/")[2]
-        path = "/" + url.split("/", 3)[3]
-        kind = f"Content-Type: application/json\r\nContent-Length: {len(body)}"
-        head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\n{kind}\r\n\r\n"
-        request = head.encode() + body
-        while time.perf_counter() < until:
-            began = time.perf_counter()
-            writer.write(request)
-            answer = await reader.readuntil(b"\r\n\r\n")
-            assert answer[9:10] == b"2", answer[:200]
-            size = next(int(line[15:]) for line in answer.split(b"\r\n") if line.lower().startswith(b"content-length:"))
-            await reader.readexactly(size)
-            took.append(time.perf_counter() - began)
-        writer.close()
+    Bare sockets and one selector: on two cores a client that works hard would measure itself.
+    """
+    host, _, port = url.split("/")[2].partition(":")
+    kind = f"Content-Type: application/json\r\nContent-Length: {len(body)}"
+    request = f"POST /{url.split('/', 3)[3]} HTTP/1.1\r\nHost: {host}:{port}\r\n{kind}\r\n\r\n".encode() + body
+    clock, took = time.perf_counter, []
+    ready = selectors.DefaultSelector()
+    began: dict[socket.socket, float] = {}
+    until = clock() + seconds
+    for _ in range(CONNECTIONS):
+        each = socket.create_connection((host, int(port)))
+        ready.register(each, selectors.EVENT_READ)
+        began[each] = clock()
+        each.sendall(request)
+    while began:
+        for key, _ in ready.select():
+            each = cast("socket.socket", key.fileobj)
+            answer = each.recv(65536)
+            while not answered(answer):
+                answer += each.recv(65536)
+            now = clock()
+            took.append(now - began[each])
+            if now < until:
+                began[each] = now
+                each.sendall(request)
+            else:
+                ready.unregister(each)
+                each.close()
+                del began[each]
+    results.put(took)
 
-    async def all_of_them() -> list[float]:
-        host, _, port = url.split("/")[2].partition(":")
-        took: list[float] = []
-        pairs = [await asyncio.open_connection(host, int(port)) for _ in range(CONNECTIONS)]
-        until = time.perf_counter() + seconds
-        await asyncio.gather(*(one(reader, writer, until, took) for reader, writer in pairs))
-        return took
 
-    results.put(asyncio.run(all_of_them()))
+def answered(answer: bytes) -> bool:
+    """Whether a whole answer is there. Raises: AssertionError: it is not a 2xx."""
+    head, ended, rest = answer.partition(b"\r\n\r\n")
+    if not ended:
+        return False
+    assert head[9:10] == b"2", head[:200]
+    at = head.lower().find(b"content-length:")
+    return len(rest) >= (int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0)
 
 
 async def load(url: str, body: bytes, seconds: float) -> dict[str, float]:
@@ -270,36 +287,55 @@ def rss_mb(one: Daemon) -> float:
     return 0.0
 
 
-async def measure(seconds: float, minute: float) -> dict[str, Any]:
+async def side_by_side(seconds: float, rounds: int) -> dict[str, Any]:
+    """Load the three in turn, several times over, and give medians: what else the machine does falls on all of them."""
+    seen: dict[str, list[dict[str, float]]] = {"parse_only": [], "responder": [], "alertmanager": []}
+    for number in range(rounds):
+        sys.stderr.write(f"burst {number + 1} of {rounds} ...\n")
+        seen["parse_only"].append(await beside_parse_only(seconds))
+        seen["responder"].append(await burst(seconds))
+        if other := await beside_alertmanager(seconds):
+            seen["alertmanager"].append(other)
+
+    def ratio(figure: str, other: str) -> float:
+        pairs = zip(seen["responder"], seen[other], strict=True)
+        return statistics.median(mine[figure] / theirs[figure] for mine, theirs in pairs)
+
+    found: dict[str, Any] = {
+        name: {key: statistics.median(each[key] for each in figures) for key in figures[0]}
+        for name, figures in seen.items()
+        if figures
+    }
+    found["ratio_to_parse_only"] = ratio("per_s", "parse_only")
+    if seen["alertmanager"]:
+        found["ratio_to_alertmanager"] = ratio("per_s", "alertmanager")
+        found["p99_to_alertmanager"] = ratio("p99_ms", "alertmanager")
+    return found
+
+
+async def measure(seconds: float, minute: float, rounds: int) -> dict[str, Any]:
     """Run everything in one go, so that the ratios are of one machine in one state."""
+    found = await side_by_side(seconds, rounds)
     jobs: list[tuple[str, Callable[[], Awaitable[Any]]]] = [
-        ("parse_only", lambda: beside_parse_only(seconds)),
-        ("responder", lambda: burst(seconds)),
-        ("alertmanager", lambda: beside_alertmanager(seconds)),
         ("steady", lambda: steady(minute)),
         ("step", step_overhead),
         ("start", start_time),
     ]
-    found: dict[str, Any] = {}
     for name, job in jobs:
         sys.stderr.write(f"{name} ...\n")
         found[name] = await job()
-    mine, bare, am = found["responder"], found["parse_only"], found["alertmanager"]
-    found["ratio_to_parse_only"] = mine["per_s"] / bare["per_s"]
-    if am:
-        found["ratio_to_alertmanager"] = mine["per_s"] / am["per_s"]
-        found["p99_to_alertmanager"] = mine["p99_ms"] / am["p99_ms"]
     return found
 
 
 def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--seconds", type=float, default=6.0, help="how long each burst lasts")
+    parser.add_argument("--rounds", type=int, default=3, help="how often the three are measured in turn")
     parser.add_argument("--minute", type=float, default=60.0)
     parser.add_argument("--json", type=Path)
     parsed = parser.parse_args()
-    found = asyncio.run(measure(parsed.seconds, parsed.minute))
+    found = asyncio.run(measure(parsed.seconds, parsed.minute, parsed.rounds))
     table = Table("what", "figure", "value")
     for name, values in found.items():
         for key, value in (values if isinstance(values, dict) else {"": values}).items():

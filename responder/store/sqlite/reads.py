@@ -148,12 +148,11 @@ def some_episodes(connection: sqlite3.Connection, numbers: Sequence[int]) -> dic
 
 def due_runs(connection: sqlite3.Connection, now: float, limit: int) -> list[Run]:
     """Open runs whose timer or signal is due, worst first; so many of each kind: chains never crowd out a watch."""
-    sql = """SELECT id, incident, kind, n, epoch, body, severity FROM (
-        SELECT r.id, r.incident, r.kind, r.n, r.epoch, t.body, i.severity,
-          row_number() OVER (PARTITION BY r.kind ORDER BY i.severity, r.id) AS place
-        FROM run r JOIN incident i ON i.id = r.incident LEFT JOIN text t ON t.hash = r.text
-        WHERE r.state = 'open' AND r.wake_at <= ?)
-      WHERE place <= ? ORDER BY severity, id"""
+    sql = """SELECT r.id, r.incident, r.kind, r.n, r.epoch, t.body, due.severity FROM (
+        SELECT o.id, i.severity, row_number() OVER (PARTITION BY o.kind ORDER BY i.severity, o.id) AS place
+        FROM run o JOIN incident i ON i.id = o.incident WHERE o.state = 'open' AND o.wake_at <= ?) AS due
+      JOIN run r ON r.id = due.id LEFT JOIN text t ON t.hash = r.text
+      WHERE due.place <= ? ORDER BY due.severity, r.id"""
     return [rows.run(row) for row in connection.execute(sql, (now, limit))]
 
 
