@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import responder
-from responder.cli import daemon, files, incidents
+from responder.cli import daemon, files, incidents, rules
 from responder.errors import ResponderError
 from responder.model import Severity
 
@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     _daemon_commands(commands)
     _file_commands(commands)
+    _rule_commands(commands)
     _incident_commands(commands)
     return top
 
@@ -87,6 +88,33 @@ def _file_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     one = _add(agents, "check", files.agents_check, "reads agent files and says what is wrong")
     _config(one)
     one.add_argument("path", type=Path, nargs="?", help="a folder of agents (default: the configured runbooks)")
+
+
+def _rule_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
+    group = _add(commands, "rules", None, "test, lint, coverage, diff: what rules do before they do it to anybody")
+    kinds = group.add_subparsers(metavar="WHAT", required=True)
+    one = _add(kinds, "test", rules.test, "runs expectation files against the rules")
+    one.add_argument(
+        "path", type=Path, nargs="?", help="a rules folder, or expectation files (default: the configured)"
+    )
+    _config(one)
+    one.add_argument("--json", action="store_true")
+    one = _add(kinds, "lint", rules.lint, "what looks wrong in rule files: file, line, reason, fix")
+    one.add_argument("path", type=Path, nargs="?", help="a rules folder or file (default: the configured)")
+    _config(one)
+    one.add_argument("--json", action="store_true")
+    one = _add(kinds, "coverage", rules.coverage, "what the rules make of Prometheus rule files")
+    one.add_argument("files", type=Path, nargs="+", metavar="FILES", help="rule files, or folders of them")
+    one.add_argument("--rules", type=Path, metavar="PATH", help="other rules than the configured ones")
+    _config(one)
+    one.add_argument("--json", action="store_true")
+    one = _add(kinds, "diff", rules.diff, "what other rules would make of the same alerts")
+    one.add_argument("old", type=Path, metavar="OLD", help="a rules folder or file")
+    one.add_argument("new", type=Path, metavar="NEW", help="another")
+    one.add_argument("files", type=Path, nargs="+", metavar="FILES", help="webhook bodies, alerts as JSON, rule files")
+    form = one.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true")
+    form.add_argument("--markdown", action="store_true", help="a table for a pull request")
 
 
 def _incident_commands(commands: _Commands[argparse.ArgumentParser]) -> None:

@@ -65,7 +65,7 @@ def explain(parsed: Namespace) -> int:
         return _explain_incident(parsed)
     rules = read_files(config.load(parsed.config)).rules
     told = []
-    for alert in _alerts(parsed.what):
+    for alert in read_alerts(parsed.what):
         explained = rules.explain(alert)
         told.append({"alert": alert.name, "labels": dict(alert.labels), "firing": alert.firing} | explained.as_dict()
                     | {"runbook": explained.decision.runbook, "channel": explained.decision.channel})  # fmt: skip
@@ -99,7 +99,7 @@ def _explain_incident(parsed: Namespace) -> int:
     return 0
 
 
-def _alerts(what: str) -> list[Alert]:
+def read_alerts(what: str) -> list[Alert]:
     """Read a webhook body, one alert, or a list of alerts. Raises: PayloadError."""
     try:
         raw = sys.stdin.buffer.read() if what == "-" else Path(what).read_bytes()

@@ -56,7 +56,10 @@ class RuleSet:
         channels: list[str] = []
         if first.rule.goes_on:
             for at in matched:
-                later = self._prepared[at].rule
+                prepared = self._prepared[at]
+                if first.rule.labels_only and prepared.matched_by != "label":
+                    continue
+                later = prepared.rule
                 severity = min(severity, later.severity_of(alert))
                 channels.append(later.channel)
                 if not later.goes_on:
@@ -140,6 +143,6 @@ def _revision(rules: Sequence[Rule], policy: Policy, backstop: Rule) -> str:
     digest = blake2b(digest_size=6)
     for rule in (*rules, backstop):
         digest.update(repr((rule.name, rule.matchers, rule.severity, rule.raises, rule.runbook)).encode())
-        digest.update(repr((rule.group_by, rule.systems, rule.channel, rule.goes_on)).encode())
+        digest.update(repr((rule.group_by, rule.systems, rule.channel, rule.goes_on, rule.labels_only)).encode())
     digest.update(repr(policy).encode())
     return digest.hexdigest()

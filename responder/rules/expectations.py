@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,21 +20,50 @@ EXPECTED = ("severity", "rule", "runbook", "channel", "matched_by", "systems", "
 _WHEN = datetime(2000, 1, 1, tzinfo=UTC)
 
 
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """One test as its author wrote it, read and sound."""
+
+    where: str  # path:line: name
+    alerts: tuple[Alert, ...]
+    expect: Mapping[str, Any]
+    open_for_s: float
+
+    def misses(self, ruleset: RuleSet) -> list[str]:
+        """Say what the rules do otherwise; [] when it holds."""
+        return [f"{self.where}: {miss}" for miss in _misses(ruleset, self.alerts, dict(self.expect), self.open_for_s)]
+
+
 def run(ruleset: RuleSet, path: Path) -> list[str]:
     """Run one file, or each file of a folder.
 
     Returns: a line per failure, with file and line; [] when all hold. A file that cannot be read is a failure.
     """
-    files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES) if path.is_dir() else [path]
-    return [failure for file in files for failure in _run_file(ruleset, file)]
+    return run_files(ruleset, [path])[1]
 
 
-def _run_file(ruleset: RuleSet, path: Path) -> Iterator[str]:
+def run_files(ruleset: RuleSet, paths: Sequence[Path]) -> tuple[int, list[str]]:
+    """Run files and folders. Returns: how many tests ran, and a line per failure."""
+    tests, errors = read_tests(paths)
+    return len(tests), [*(miss for test in tests for miss in test.misses(ruleset)), *map(str, errors)]
+
+
+def read_tests(paths: Sequence[Path]) -> tuple[list[Expectation], list[FileError]]:
+    """Read expectation files, and those of folders. Returns: the tests, and what is wrong with the others."""
+    tests: list[Expectation] = []
     errors: list[FileError] = []
+    for path in paths:
+        files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES) if path.is_dir() else [path]
+        for file in files:
+            tests += _read_file(file, errors)
+    return tests, errors
+
+
+def _read_file(path: Path, errors: list[FileError]) -> Iterator[Expectation]:
     try:
         top = Fields(path, read_yaml(path), errors, what="an expectation file", line=1)
     except FileError as error:
-        yield str(error)
+        errors.append(error)
         return
     top.known(("tests",))
     tests = top.found.get("tests")
@@ -43,11 +73,9 @@ def _run_file(ruleset: RuleSet, path: Path) -> Iterator[str]:
     for test in tests:
         fields = Fields(path, test, errors, what="a test", line=line_of(top.found, "tests"))
         before = len(errors)
-        read = _read(fields)
+        alerts, expect, open_for_s = _read(fields)
         if len(errors) == before:
-            where = f"{path}:{fields.line}: {fields.text('name')}"
-            yield from (f"{where}: {miss}" for miss in _misses(ruleset, *read))
-    yield from map(str, errors)
+            yield Expectation(f"{path}:{fields.line}: {fields.text('name')}", tuple(alerts), expect, open_for_s)
 
 
 def _read(fields: Fields) -> tuple[list[Alert], dict[str, Any], float]:

@@ -74,7 +74,9 @@ def _severity(rules: Sequence[Rule], winner: Rule, alert: Alert, decision: Decis
         later = next(
             rule.name
             for rule in rules[rules.index(winner) + 1 :]
-            if all(m.matches(alert.labels) for m in rule.matchers) and rule.severity_of(alert) == decision.severity
+            if winner.goes_on_to(rule)
+            and all(m.matches(alert.labels) for m in rule.matchers)
+            and rule.severity_of(alert) == decision.severity
         )
         text += f"; raised to {decision.severity} by rule {later}, which the match continues to"
     return text

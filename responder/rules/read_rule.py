@@ -13,6 +13,7 @@ from responder.rules.fields import Fields
 from responder.rules.matchers import Matcher, MatcherError, parse
 from responder.rules.rule import Raise, Rule, SeverityFrom, fold
 
+LABELS = "labels"  # of `continue`: only to the rules that read a severity label
 KEYS = ("name", "match", "severity", "raise", "runbook", "group_by", "systems", "channel", "continue")
 CONDITIONS = (
     "{value: annotation:NAME, at_least: 25}, {distinct: LABEL, at_least: 5}, "
@@ -34,6 +35,7 @@ def read_rule(path: Path, found: Any, errors: list[FileError], *, runbooks: Coll
         else:
             fields.what = f"rule {name!r}"
     severity = _severity(fields) if fields.found else None
+    labels_only = fields.found.get("continue") == LABELS
     return Rule(
         name=name,
         matchers=_matchers(fields),
@@ -43,7 +45,8 @@ def read_rule(path: Path, found: Any, errors: list[FileError], *, runbooks: Coll
         group_by=fields.labels("group_by", ("alertname",)),
         systems=fields.labels("systems"),
         channel=fields.channel("channel"),
-        goes_on=fields.flag("continue"),
+        goes_on=labels_only or fields.flag("continue"),
+        labels_only=labels_only,
         path=str(path),
         line=fields.line,
     )

@@ -10,7 +10,18 @@ from responder.model import Alert, Severity
 from responder.rules.matchers import Matcher, show
 
 SEVERITY_LABELS = frozenset(
-    ("severity", "priority", "level", "urgency", "criticality", "sev", "alert_severity", "alertpriority")
+    (
+        "severity",
+        "priority",
+        "level",
+        "urgency",
+        "criticality",
+        "sev",
+        "alert_severity",
+        "alertpriority",
+        "pager",
+        "page",
+    )
 )
 UNMAPPED = Severity.P2  # of an alert whose label says nothing that the rule's map knows
 MAX_NUMBER_CHARS = 80
@@ -32,7 +43,7 @@ class SeverityFrom:
         value = labels.get(self.label, "")
         mapped = self.map.get(fold(value))
         if mapped is not None:
-            return mapped, f"{self.label}={show(value)} is {mapped}"
+            return mapped, f"{self.label}={show(value)} is {mapped}" if value else f"no label {self.label}: {mapped}"
         there = f"{self.label}={show(value)} is not in the map" if value else f"label {self.label} is missing"
         if self.otherwise is not None:
             return self.otherwise, f"{there}; else {self.otherwise}"
@@ -88,6 +99,7 @@ class Rule:
     systems: tuple[str, ...] = ()
     channel: str = ""
     goes_on: bool = False  # `continue`
+    labels_only: bool = False  # `continue: labels`: only to rules that read a severity label and know no name
     path: str = field(default="", compare=False)
     line: int = field(default=0, compare=False)
 
@@ -102,6 +114,10 @@ class Rule:
         if not self.matchers:
             return "backstop"
         return "label" if all(matcher.name in SEVERITY_LABELS for matcher in self.matchers) else "rule"
+
+    def goes_on_to(self, later: Rule) -> bool:
+        """Say whether a match of this rule goes on to that later one."""
+        return self.goes_on and (not self.labels_only or later.matched_by == "label")
 
     def severity_of(self, alert: Alert) -> Severity:
         """Give this alert's severity, raised already if the alert itself meets a condition."""

@@ -71,6 +71,20 @@ def test_with_continue_later_rules_only_raise_and_add_channels(
     assert (decision.severity, decision.extra_channels) == (severity, channels)
 
 
+def test_continue_labels_goes_on_only_to_rules_that_know_no_name() -> None:
+    ruleset = rules(
+        rule("head", "alertname=A", severity=P3, goes_on=True, labels_only=True),
+        rule("family", 'alertname=~"A|B"', severity=P0, channel="#family"),
+        rule("place", "env=prod", severity=P0),
+        rule("label", "severity=critical", severity=P1, channel="#label"),
+    )
+    decision = ruleset.classify(alert(alertname="A", severity="critical", env="prod"))
+    assert (decision.rule, decision.severity, decision.extra_channels) == ("head", P1, ("#label",))
+    assert ruleset.classify(alert(alertname="A", env="prod")).severity is P3
+    told = ruleset.explain(alert(alertname="A", severity="critical", env="prod")).severity
+    assert "raised to P1 by rule label" in told
+
+
 FROM_LABEL = {
     "mapped": ("critical", None, P1),
     "case and space do not count": (" CRITICAL ", None, P1),

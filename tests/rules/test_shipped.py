@@ -1,18 +1,21 @@
 """The shipped rules keep their promises for every severity word, whatever the alert is called."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import pytest
 
 from responder.model import Severity
-from responder.rules.expectations import run
+from responder.rules.classify import RuleSet
+from responder.rules.expectations import Expectation, read_tests
+from responder.rules.lint import lint
 from responder.rules.loader import load
+from responder.rules.rule import Rule, SeverityFrom
 
 from .given import SHIPPED, alert
 
 P0, P1, P2, P3 = Severity
-RUNBOOKS = [
-    *("default", "production-outage", "error-rate", "latency", "saturation", "node-down"),
-    *("disk-full", "crash-loop", "database", "tls-expiry", "responder"),
-]
+RUNBOOKS = {path.stem for path in (SHIPPED.parent / "runbooks").glob("*.md")} - {"README"}
 RULES = load([SHIPPED], runbooks=RUNBOOKS)
 NAMES = ("CompleteOutage", "AllServicesDown", "ApiDown", "HighErrorRate", "PostgresqlDown", "KubeNodeNotReady", "Xyzzy")
 WORDS = {
@@ -23,12 +26,50 @@ WORDS = {
 CAN_WAIT = ("info", "none", "notify", "INFO", "ticket", "low", "debug")
 
 
+TESTS, ERRORS = read_tests([SHIPPED / "tests"])
+BY_RULE: dict[str, list[Expectation]] = {}
+for each in TESTS:
+    BY_RULE.setdefault(each.expect.get("rule", ""), []).append(each)
+
+
+def edited(rule: Rule) -> Iterator[Rule]:
+    """Give the rule with each of its severities changed in turn to each other one."""
+    for new in Severity:
+        if isinstance(rule.severity, Severity):
+            yield replace(rule, severity=new)
+            continue
+        given = rule.severity
+        for old in Severity:
+            changed = {word: new if was is old else was for word, was in given.map.items()}
+            yield replace(rule, severity=SeverityFrom(given.label, changed, given.otherwise))
+        yield replace(rule, severity=SeverityFrom(given.label, given.map, new))
+
+
 def test_the_shipped_expectations_hold() -> None:
-    assert run(RULES, SHIPPED / "tests") == []
+    assert ERRORS == []
+    assert len(TESTS) >= 150
+    assert [miss for test in TESTS for miss in test.misses(RULES)] == []
+
+
+def test_each_shipped_rule_is_held_by_an_expectation() -> None:
+    unheld = []
+    for at, rule in enumerate(RULES.rules):
+        for new in edited(rule):
+            if new == rule:
+                continue
+            rules = RuleSet([*RULES.rules[:at], new, *RULES.rules[at + 1 :]], RULES.policy)
+            if not any(test.misses(rules) for test in BY_RULE.get(rule.name, [])):
+                unheld.append((rule.name, new.severity))
+    assert unheld == []
+
+
+def test_each_rule_names_a_runbook_or_only_a_label() -> None:
+    assert [rule.name for rule in RULES.rules if not rule.runbook and rule.matched_by != "label"] == []
 
 
 def test_nothing_looks_wrong_in_the_shipped_rules() -> None:
     assert RULES.warnings == ()
+    assert lint(RULES.rules) == []
     assert [rule.name for rule in RULES.rules if rule.channel] == []
 
 

@@ -21,19 +21,8 @@ AGENTS = [pytest.param(agent, id=name) for name, agent in LIBRARY.agents.items()
 
 def test_nothing_is_reported() -> None:
     assert LIBRARY.warnings == []
-    assert set(LIBRARY.runbooks) == {
-        *(
-            "default",
-            "production-outage",
-            "error-rate",
-            "latency",
-            "saturation",
-            "node-down",
-            "disk-full",
-            "crash-loop",
-        ),
-        *("database", "tls-expiry", "responder"),
-    }
+    assert set(LIBRARY.runbooks) == {path.stem for path in SHIPPED.glob("*.md")} - {"README"}
+    assert len(LIBRARY.runbooks) >= 30
 
 
 @pytest.mark.parametrize("runbook", RUNBOOKS)

@@ -1,0 +1,159 @@
+"""`responder rules test`, `lint`, `coverage`, `diff`: what rules do, before they do it to anybody."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from responder import config
+from responder.app import shipped
+from responder.cli import show as draw
+from responder.cli.files import read_alerts
+from responder.errors import ConfigError, FileError
+from responder.model import Alert
+from responder.rules import RuleSet, load
+from responder.rules.alerting import SUFFIXES, read_alerting_rules
+from responder.rules.coverage import Covered, cover, summary
+from responder.rules.diff import compare
+from responder.rules.expectations import run_files
+from responder.rules.lint import lint_paths
+from responder.rules.loader import TESTS
+from responder.runbooks import Library, load_library
+
+FOUND, GOOD, MISUSE = 1, 0, 2
+PROGRESS_EVERY = 50_000
+
+
+def test(parsed: Namespace) -> int:
+    """Run expectation files against the rules that they stand beside, else against the configured ones."""
+    settings = config.load(parsed.config)
+    given: Path | None = parsed.path
+    paths: Sequence[Path] = settings.rules or (shipped("rules"),)
+    if given is None:
+        tests = [path / TESTS for path in paths if (path / TESTS).is_dir()]
+    elif (given / TESTS).is_dir():
+        paths, tests = (given,), [given / TESTS]
+    else:
+        tests = [given]
+        beside = given.parent if given.is_dir() else given.parent.parent
+        paths = (beside,) if (given if given.is_dir() else given.parent).name == TESTS else paths
+    missing = [path for path in tests if not path.exists()]
+    if missing or not tests:
+        raise ConfigError(f"no expectation files: {missing[0] if missing else paths[0] / TESTS} is not there")
+    rules = load(paths, runbooks=_library(settings).runbooks.keys(), shipped=_policy())
+    count, failures = run_files(rules, tests)
+    if parsed.json:
+        draw.as_json({"tests": count, "failures": failures})
+    else:
+        for failure in failures:
+            draw.say(failure, "red")
+        draw.say(f"{count} tests, {len(failures)} failures", "bold red" if failures else "")
+    return FOUND if failures else GOOD
+
+
+def lint(parsed: Namespace) -> int:
+    """Say what looks wrong in rule files: file, line, reason, fix. Exit 1 only for what cannot be meant so."""
+    settings = config.load(parsed.config)
+    library = _library(settings)
+    paths = (parsed.path,) if parsed.path else settings.rules or (shipped("rules"),)
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        raise ConfigError(f"{missing[0]} is not there")
+    found = lint_paths(paths, runbooks=library.runbooks, chains=library.chains, shipped=_policy())
+    if parsed.json:
+        draw.as_json({"findings": [asdict(each) for each in found]})
+    else:
+        for each in found:
+            draw.say(each.text(), "red" if each.serious else "yellow")
+        draw.say("good" if not found else f"{len(found)} found")
+    return FOUND if any(each.serious for each in found) else GOOD
+
+
+def coverage(parsed: Namespace) -> int:
+    """Say for each alerting rule of other people's files how bad we take it for, and by which rule."""
+    rules = _rules(parsed)
+    covered: list[Covered] = []
+    unread: list[str] = []
+    for path in _rule_files(parsed.files):
+        try:
+            covered += cover(rules, read_alerting_rules(path))
+        except FileError as error:
+            unread.append(str(error))
+    if not covered and unread and len(unread) == len(list(_rule_files(parsed.files))):
+        raise ConfigError(unread[0])
+    told = summary(covered) | {"unread": unread}
+    if parsed.json:
+        draw.as_json({"alerts": [each.as_dict() for each in covered], "summary": told})
+        return GOOD
+    columns = ("alert", "severity", "rule", "runbook", "matched by", "file", "group")
+    draw.table(columns, [(e.alert, e.severity, e.rule, e.runbook, e.matched_by, e.file, e.group) for e in covered])
+    counts = told["matched_by"]
+    assert isinstance(counts, dict)
+    by = ", ".join(f"{count} by {kind}" for kind, count in counts.items())
+    draw.say(
+        f"\n{told['alerts']} alerts of {told['files']} files: {by}; {told['rules']} rules, {told['runbooks']} runbooks"
+    )
+    for text in unread:
+        draw.say(f"warning: {text}", "yellow")
+    return GOOD
+
+
+def diff(parsed: Namespace) -> int:
+    """Say what the new rules would have made of the same alerts. Exit 0 whatever differs."""
+    old, new = (load([path], shipped=_policy()) for path in (parsed.old, parsed.new))
+    found = compare(old, new, _progress(_alerts(parsed.files)))
+    if parsed.json:
+        draw.as_json(found.as_dict())
+    elif parsed.markdown:
+        sys.stdout.write(found.markdown() + "\n")
+    else:
+        draw.say(found.headline(), "bold")
+        for (before, after), count in sorted(found.moves.items()):
+            draw.say(f"  {count} {before} -> {after}: {', '.join(found.examples[before, after])}")
+        for (before, after), count in found.rules.most_common(20):
+            draw.say(f"  {count} by {after}, before by {before}")
+    return GOOD
+
+
+def _alerts(paths: Sequence[Path]) -> Iterator[Alert]:
+    """Read webhook bodies and alerts as JSON, and the alerts that rule files would send."""
+    for path in paths:
+        files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES) if path.is_dir() else [path]
+        for file in files:
+            if file.suffix == ".json":
+                yield from read_alerts(str(file))
+            else:
+                yield from (rule.alert() for rule in read_alerting_rules(file))
+
+
+def _progress(alerts: Iterator[Alert]) -> Iterator[Alert]:
+    """Pass alerts on; on a terminal say how far we are."""
+    for count, alert in enumerate(alerts, 1):
+        if count % PROGRESS_EVERY == 0 and sys.stderr.isatty():
+            sys.stderr.write(f"{count} alerts\n")
+        yield alert
+
+
+def _rule_files(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            yield from sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+        else:
+            yield path
+
+
+def _rules(parsed: Namespace) -> RuleSet:
+    settings = config.load(parsed.config)
+    paths = (parsed.rules,) if parsed.rules else settings.rules or (shipped("rules"),)
+    return load(paths, runbooks=_library(settings).runbooks.keys(), shipped=_policy())
+
+
+def _policy() -> Path:
+    return shipped("rules") / "policy.yaml"
+
+
+def _library(settings: config.Settings) -> Library:
+    return load_library([shipped("runbooks"), *settings.runbooks])

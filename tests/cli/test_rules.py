@@ -1,0 +1,89 @@
+"""`responder rules ...` as a person calls it: what it prints, and its exit code."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from responder.cli import run
+
+RULES = "rules:\n  - {name: api, match: ['alertname=\"Api\"'], severity: P2}\n"
+TESTS = "tests:\n  - {name: one, alerts: [{labels: {alertname: Api}}], expect: {severity: P2, rule: api}}\n"
+PROMETHEUS = "groups: [{name: g, rules: [{alert: Api, labels: {severity: critical}}, {alert: KubePodNotReady}]}]\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a rules folder with one rule and one expectation, and go where no configuration is."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r" / "tests").mkdir(parents=True)
+    (tmp_path / "r" / "a.yaml").write_text(RULES, "utf-8")
+    (tmp_path / "r" / "tests" / "a.yaml").write_text(TESTS, "utf-8")
+    (tmp_path / "alerts.yaml").write_text(PROMETHEUS, "utf-8")
+    return tmp_path / "r"
+
+
+@pytest.mark.parametrize("path", ["r", "r/tests", "r/tests/a.yaml"])
+def test_expectations_run_against_the_rules_beside_them(
+    path: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["rules", "test", path]) == 0
+    (folder / "a.yaml").write_text(RULES.replace("P2", "P3"), "utf-8")
+    assert run(["rules", "test", path]) == 1
+    assert "severity P2 wanted, got P3" in capsys.readouterr().out
+
+
+def test_the_shipped_rules_are_tested_without_a_path(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["rules", "test", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["tests"] >= 150
+    assert told["failures"] == []
+
+
+def test_no_expectations_is_no_success(folder: Path) -> None:
+    (folder / "tests" / "a.yaml").unlink()
+    (folder / "tests").rmdir()
+    assert run(["rules", "test", "nowhere"]) == 1
+
+
+def test_lint_says_where_and_what_to_do(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["rules", "lint", "r"]) == 0
+    (folder / "b.yaml").write_text(RULES.replace("name: api", "name: again"), "utf-8")
+    assert run(["rules", "lint", "r", "--json"]) == 1
+    [finding] = json.loads(capsys.readouterr().out.partition("\n")[2])["findings"]
+    assert (finding["line"], finding["rule"]) == (2, "again")
+    assert finding["path"].endswith("b.yaml")
+    assert "never reached" in finding["reason"]
+    assert "put it before" in finding["fix"]
+
+
+def test_coverage_tells_each_rule_and_a_summary(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["rules", "coverage", "alerts.yaml", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(each["alert"], each["severity"], each["matched_by"]) for each in told["alerts"]] == [
+        ("Api", "P1", "label"),
+        ("KubePodNotReady", "P2", "rule"),
+    ]
+    assert told["summary"]["matched_by"] == {"rule": 1, "label": 1, "backstop": 0}
+    assert run(["rules", "coverage", "alerts.yaml"]) == 0
+    assert "kubernetes-pod" in capsys.readouterr().out
+
+
+def test_one_unreadable_file_does_not_hide_the_others(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("broken.yaml").write_text("a: [", "utf-8")
+    assert run(["rules", "coverage", "broken.yaml", "alerts.yaml", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["alerts"]) == 2
+    assert "broken.yaml" in told["summary"]["unread"][0]
+
+
+def test_diff_compares_over_rule_files_and_bodies(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("new.yaml").write_text(RULES.replace("P2", "P0"), "utf-8")
+    Path("body.json").write_text(json.dumps([{"labels": {"alertname": "Api"}}]), "utf-8")
+    assert run(["rules", "diff", "r", "new.yaml", "alerts.yaml", "body.json", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["alerts"], told["new_night_pages"]) == (3, 2)
+    assert run(["rules", "diff", "r", "new.yaml", "body.json", "--markdown"]) == 0
+    assert "| P2 | P0 | 1 | `Api` |" in capsys.readouterr().out
+    assert run(["rules", "diff", "r", "new.yaml", "body.json"]) == 0
+    assert "1 P2 -> P0, 0 now backstop, 1 new night pages" in capsys.readouterr().out
