@@ -29,6 +29,13 @@ class Token(BaseModel, frozen=True, extra="forbid"):
     token: SecretStr
     may: tuple[str, ...] = ("read",)
 
+    @field_validator("token")
+    @classmethod
+    def _not_empty(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().strip():  # a header that is missing would be equal to it
+            raise ValueError("the token is empty")
+        return value
+
     @field_validator("may")
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:

@@ -90,6 +90,12 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, text: str, line: in
     assert caught.value.line == line
 
 
+@pytest.mark.parametrize("token", ["", "  "])
+def test_an_empty_token_is_refused_for_a_missing_header_would_equal_it(tmp_path: Path, token: str) -> None:
+    with pytest.raises(FileError, match=r"api\.tokens\.0\.token: .*empty"):
+        read(tmp_path, "api: {tokens: [{person: anna, token: '${TOKEN}'}]}\n", {"TOKEN": token})
+
+
 def test_a_section_with_nothing_behind_it_means_its_defaults(tmp_path: Path) -> None:
     found = read(tmp_path, "chat:\n  slack:\nreceivers:\n  alertmanager:\n")
     assert (found.chat, found.receivers) == ({"slack": {}}, {"alertmanager": {}})
