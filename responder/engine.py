@@ -98,6 +98,10 @@ class Ctx:
         """Whether a step of this name is in the journal."""
         return name in self._done
 
+    def value(self, name: str) -> object:
+        """Give what a finished step came to, None before."""
+        return self._done.get(name)
+
     async def step(self, name: str, fn: Callable[[], Awaitable[Done]]) -> object:
         """Do `fn` once ever; its value, evidence, cost, posts and move are written together.
 
