@@ -16,7 +16,8 @@ from responder.errors import Conflict, Fenced, PermanentError
 from responder.model import Done, Incident, Run
 from responder.ports import Clock, Journal, Store
 
-RECOMPUTED = 8  # times that a step's move is made anew when its incident has changed meanwhile
+RECOMPUTED = 40  # times that a step's move is made anew when its incident has changed meanwhile
+PATIENCE_S, MAX_PATIENCE_S = 0.001, 0.02  # between two: in a storm an incident changes with every chunk
 
 
 class Parked(BaseException):
@@ -115,7 +116,9 @@ class Ctx:
             return await self._step(name, fn)
 
     async def _step(self, name: str, fn: Callable[[], Awaitable[Done]]) -> object:
-        for _ in range(RECOMPUTED):
+        for again in range(RECOMPUTED):
+            if again:
+                await asyncio.sleep(min(MAX_PATIENCE_S, PATIENCE_S * again))
             done = await fn()
             try:
                 await self._store.step(self.run, name, done, self.clock.now())
