@@ -200,8 +200,9 @@ async def run(
                 on_broken=on_broken,
             )
         )
-        wired = _Wired(settings, files, store, parts, metrics, clock, ids)
-        kinds = wired.kinds(chosen, tools, model, llm_settings)
+        redactor = Redactor(secrets_of(chosen, llm_settings, settings))
+        wired = _Wired(settings, files, store, parts, metrics, clock, ids, redactor)
+        kinds = wired.kinds(tools, model, llm_settings)
         door = Door(parts.receivers, store, clock, ids, metrics)
         people = People(store, lambda: files.rules, clock, metrics)
         server = open_server(
@@ -239,6 +240,7 @@ class _Wired:
     metrics: Metrics
     clock: Clock
     ids: Ids
+    redactor: Redactor
 
     def rules(self) -> RuleSet:
         """The rules in force."""
@@ -250,11 +252,8 @@ class _Wired:
         own = [each.for_s for each in runbook.recovery if each.for_s is not None] if runbook else []
         return max(own) if own else self.files.rules.policy.hold_s(incident.severity)
 
-    def kinds(
-        self, chosen: Sequence[Chosen], tools: Mapping[str, Tool], model: Model | None, llm_settings: llm.Settings
-    ) -> dict[str, RunFn]:
+    def kinds(self, tools: Mapping[str, Tool], model: Model | None, llm_settings: llm.Settings) -> dict[str, RunFn]:
         """The two runs of an incident."""
-        known = secrets_of(chosen, llm_settings, self.settings)
         thinking = ChainParts(
             model=model,
             no_model="no model key is configured",
@@ -270,7 +269,7 @@ class _Wired:
             clock=self.clock,
             ids=self.ids,
             metrics=self.metrics,
-            redactor=Redactor(known),
+            redactor=self.redactor,
             hold_s=self.hold_s,
             tiers=llm_settings.tiers(),
             prices=llm_settings.dearest_usd(),
@@ -279,13 +278,12 @@ class _Wired:
 
     async def spent_today(self) -> float:
         """What the models have cost today (UTC), over all incidents."""
-        figures = await self.store.figures()
-        return figures.get(("spent_usd", f"{self.clock.now():%Y-%m-%d}"), 0.0)
+        return await self.store.counter("spent_usd", f"{self.clock.now():%Y-%m-%d}")
 
     async def work(self, stop: asyncio.Event, door: Door, kinds: Mapping[str, RunFn], tick_s: float) -> None:
         """Run the workers until `stop`; what they have begun has `drain_s` to finish."""
         inbox = Inbox(self.store, self.parts.receivers, self.rules, self.clock)
-        outbox = Outbox(self.store, self.parts.chats, self.rules, self.clock, self.metrics)
+        outbox = Outbox(self.store, self.parts.chats, self.rules, self.clock, self.metrics, self.redactor)
         runs = Runs(self.store, kinds, self.clock, tick_s=tick_s)
         tasks = [
             asyncio.create_task(inbox.run(stop), name="inbox"),

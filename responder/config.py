@@ -19,6 +19,7 @@ from responder.files import Located, line_of, read_yaml
 
 DEFAULT_PATH = Path("responder.yaml")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+MAX_PORT = 65535
 MAY = ("read", "ack", "resolve", "approve", "reload")
 
 
@@ -28,6 +29,13 @@ class Token(BaseModel, frozen=True, extra="forbid"):
     person: str
     token: SecretStr
     may: tuple[str, ...] = ("read",)
+
+    @field_validator("token")
+    @classmethod
+    def _not_empty(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().strip():  # a header that is missing would be equal to it
+            raise ValueError("the token is empty")
+        return value
 
     @field_validator("may")
     @classmethod
@@ -64,6 +72,14 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     keep_bodies_s: float = 86400.0  # how long a moved body is kept
     log_level: str = "info"
 
+    @field_validator("listen")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        port = value.rpartition(":")[2]
+        if ":" not in value or not (port.isascii() and port.isdigit()) or int(port) > MAX_PORT:
+            raise ValueError(f"{value!r} is not HOST:PORT")
+        return value
+
     @field_validator("receivers", "chat", "tools", mode="before")
     @classmethod
     def _empty_is_default(cls, value: object) -> object:
@@ -84,11 +100,8 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def port(self) -> int:
-        """The port part of `listen`. Raises: ConfigError."""
-        port = self.listen.rpartition(":")[2]
-        if not (port.isascii() and port.isdigit()) or int(port) > 65535:  # noqa: PLR2004 - the largest TCP port
-            raise ConfigError(f"listen: {self.listen!r} is not HOST:PORT")
-        return int(port)
+        """The port part of `listen`."""
+        return int(self.listen.rpartition(":")[2])
 
     @property
     def loopback(self) -> bool:

@@ -7,14 +7,17 @@ top, finished steps answer from the journal, and it goes on where it stopped. Wa
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 from responder.errors import Conflict, Fenced, PermanentError
 from responder.model import Done, Incident, Run
 from responder.ports import Clock, Journal, Store
 
-RECOMPUTED = 8  # times that a step's move is made anew when its incident has changed meanwhile
+RECOMPUTED = 40  # times that a step's move is made anew when its incident has changed meanwhile
+PATIENCE_S, MAX_PATIENCE_S = 0.001, 0.02  # between two: in a storm an incident changes with every chunk
 
 
 class Parked(BaseException):
@@ -30,14 +33,44 @@ class UnknownOutcome(PermanentError):
     """An action was begun and we died before hearing how it went; it is never repeated by itself, a person is asked."""
 
 
+class Gate:
+    """Where steps begin. Once shut none does, and those under way can end: a turn of a model is paid for by then."""
+
+    def __init__(self) -> None:
+        """Start open, with no step under way."""
+        self._shut = False
+        self._inside = 0
+        self._empty = asyncio.Event()
+
+    async def shut(self) -> None:
+        """Let no more steps begin; wait for those under way."""
+        self._shut = True
+        if self._inside:
+            await self._empty.wait()
+
+    @asynccontextmanager
+    async def passed(self) -> AsyncIterator[None]:
+        """Do one step inside; behind a shut gate wait for the end, which comes by cancellation."""
+        if self._shut:
+            await asyncio.get_running_loop().create_future()
+        self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
+            if self._shut and not self._inside:
+                self._empty.set()
+
+
 class Ctx:
     """What a run works with. `text` is what was pinned when it began."""
 
-    def __init__(self, journal: Journal, store: Store, clock: Clock) -> None:
+    def __init__(self, journal: Journal, store: Store, clock: Clock, gate: Gate | None = None) -> None:
         """Keep the journal in memory; each write goes to the store first."""
         self.run = journal.run
         self.clock = clock
         self._store = store
+        self._gate = gate or Gate()
         self._done = dict(journal.done)
         self._wakes = dict(journal.wakes)
         self._signals = list(journal.signals)
@@ -66,6 +99,10 @@ class Ctx:
         """Whether a step of this name is in the journal."""
         return name in self._done
 
+    def value(self, name: str) -> object:
+        """Give what a finished step came to, None before."""
+        return self._done.get(name)
+
     async def step(self, name: str, fn: Callable[[], Awaitable[Done]]) -> object:
         """Do `fn` once ever; its value, evidence, cost, posts and move are written together.
 
@@ -75,7 +112,13 @@ class Ctx:
         """
         if name in self._done:
             return self._done[name]
-        for _ in range(RECOMPUTED):
+        async with self._gate.passed():
+            return await self._step(name, fn)
+
+    async def _step(self, name: str, fn: Callable[[], Awaitable[Done]]) -> object:
+        for again in range(RECOMPUTED):
+            if again:
+                await asyncio.sleep(min(MAX_PATIENCE_S, PATIENCE_S * again))
             done = await fn()
             try:
                 await self._store.step(self.run, name, done, self.clock.now())
@@ -98,6 +141,10 @@ class Ctx:
             return self._done[name]
         if f"{name}#intent" in self._done:
             raise UnknownOutcome(f"{name}: begun before a restart, outcome unknown; look, then decide by hand")
+        async with self._gate.passed():
+            return await self._effect(name, act)
+
+    async def _effect(self, name: str, act: Callable[[], Awaitable[Done]]) -> object:
         await self._store.intent(self.run, name, self.clock.now())
         self._done[f"{name}#intent"] = None
         done = await act()
@@ -147,13 +194,13 @@ class Ctx:
 RunFn = Callable[[Ctx], Awaitable[object]]
 
 
-async def carry(run: Run, fn: RunFn, store: Store, clock: Clock) -> str:
+async def carry(run: Run, fn: RunFn, store: Store, clock: Clock, gate: Gate | None = None) -> str:
     """Take one run as far as it goes now.
 
     Returns: "parked", "done", or "fenced".
     Raises: what the run's function raises; the run stays as it is.
     """
-    ctx = Ctx(await store.load(run), store, clock)
+    ctx = Ctx(await store.load(run), store, clock, gate)
     try:
         result = await fn(ctx)
     except Parked as parked:

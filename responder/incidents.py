@@ -21,7 +21,7 @@ from responder.model import Alert, Decision, Incident, Message, Move, Post, Ref,
 
 REOPEN_WITHIN = timedelta(minutes=30)
 PERSON_HOLDS = timedelta(hours=1)  # a person resolved it while it still fired
-MAX_TITLE, MAX_SUMMARY, MAX_SYSTEMS, MAX_VALUE = 140, 400, 12, 120
+MAX_TITLE, MAX_SUMMARY, MAX_SYSTEMS, MAX_VALUE = 400, 800, 12, 120  # shown shorter, after secrets are masked
 MAX_FACTS = 256  # distinct values kept for `raise`
 
 
@@ -76,6 +76,9 @@ def raised(
     if to >= incident.severity:
         return incident
     worse = replace(incident, severity=to, raised_at=now, page_at=now, acknowledged_at=None, acknowledged_by="")
+    if incident.severity is Severity.P3:  # nobody looks into a P3: now somebody must
+        worse = replace(worse, run_n=incident.run_n + 1)
+        move.runs += [(ref(worse), "watch", worse.run_n), (ref(worse), "chain", worse.run_n)]
     page(move, worse, f"Raised from {incident.severity} to {to}: {why}", mention)
     if channel and channel != incident.channel:
         move.posts.append(notice(worse, channel, f"raised to {to}"))

@@ -23,6 +23,14 @@ DOING = {
 }
 
 
+RUNNING = {
+    "": "the first look",
+    "first-look": "the first look",
+    "verify": "nothing: waiting for the alerts to end",
+    "postmortem": "the post-mortem",
+}
+
+
 def draw_head(incident: Incident, *, mention: str, now: datetime) -> Message:
     """Draw the head as the incident stands now. `mention` counts only when the head is first posted."""
     facts = [
@@ -56,7 +64,7 @@ def _status(incident: Incident) -> str:
 def _runs(incident: Incident) -> str:
     if incident.status.ended:
         return "nothing"
-    return incident.phase or "the first look"
+    return RUNNING.get(incident.phase, incident.phase)
 
 
 def _sign(incident: Incident) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, SecretStr, ValidationError
 
 from responder.config import Settings, load, read_section, secrets
 from responder.errors import ConfigError, FileError
@@ -90,6 +90,12 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, text: str, line: in
     assert caught.value.line == line
 
 
+@pytest.mark.parametrize("token", ["", "  "])
+def test_an_empty_token_is_refused_for_a_missing_header_would_equal_it(tmp_path: Path, token: str) -> None:
+    with pytest.raises(FileError, match=r"api\.tokens\.0\.token: .*empty"):
+        read(tmp_path, "api: {tokens: [{person: anna, token: '${TOKEN}'}]}\n", {"TOKEN": token})
+
+
 def test_a_section_with_nothing_behind_it_means_its_defaults(tmp_path: Path) -> None:
     found = read(tmp_path, "chat:\n  slack:\nreceivers:\n  alertmanager:\n")
     assert (found.chat, found.receivers) == ({"slack": {}}, {"alertmanager": {}})
@@ -118,8 +124,8 @@ def test_where_to_listen(listen: str, host: str, port: int, loopback: bool) -> N
     "listen", ["127.0.0.1", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:65536", "127.0.0.1:-1", "", "x:²"]
 )
 def test_a_port_that_is_none_is_said_so(listen: str) -> None:
-    with pytest.raises(ConfigError, match="is not HOST:PORT"):
-        _ = Settings(listen=listen).port
+    with pytest.raises(ValidationError, match="is not HOST:PORT"):
+        Settings(listen=listen)
 
 
 def test_another_kind_of_store_is_said_so() -> None:

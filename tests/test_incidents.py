@@ -8,7 +8,7 @@ import pytest
 
 from responder import incidents
 from responder.model import Incident, Move, Status
-from tests.given import NOW, P0, P1, P2, RULES, after, alert
+from tests.given import NOW, P0, P1, P2, P3, RULES, after, alert
 
 
 def incident(**more: object) -> Incident:
@@ -27,7 +27,7 @@ def kinds(move: Move) -> list[str]:
         ({"title": "b"}, "b"),
         ({}, "Api"),
         ({"summary": " much \n space\t"}, "much space"),
-        ({"summary": "x" * 900}, "x" * 139 + "…"),
+        ({"summary": "x" * 900}, "x" * 399 + "…"),
     ],
     ids=["summary", "title", "name", "one line", "cut"],
 )
@@ -92,6 +92,13 @@ def test_a_raise_pages_and_starts_the_acknowledge_clock_again() -> None:
     assert kinds(move) == ["page", "head", "notice"]
     assert move.posts[0].message is not None
     assert move.posts[0].message.mention == "here"
+
+
+def test_a_minor_incident_that_is_raised_gets_runs_that_look_into_it() -> None:
+    minor, move = incident(severity=P3), Move()
+    worse = incidents.raised(move, minor, P1, "grown", "here", "", NOW)
+    assert worse.run_n == minor.run_n + 1
+    assert [(kind, n) for _, kind, n in move.runs] == [("watch", worse.run_n), ("chain", worse.run_n)]
 
 
 def test_a_raise_in_the_incidents_own_channel_needs_no_notice() -> None:

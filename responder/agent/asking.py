@@ -77,6 +77,7 @@ async def ask(parts: ChainParts, incident: Incident, request: ModelRequest) -> P
         raise ModelDown(parts.no_model or "no model is configured")
     tiers = dict.fromkeys((request.tier, "fallback"))
     failure: ResponderError | None = None
+    thrown_away_usd = 0.0
     for tier in tiers:
         estimate = _estimate_usd(parts, replace(request, tier=tier))
         if why := await over_budget(parts, incident, estimate):
@@ -91,8 +92,9 @@ async def ask(parts: ChainParts, incident: Incident, request: ModelRequest) -> P
                 )  # fmt: skip
         except (TransientError, PermanentError) as error:
             failure = error
+            thrown_away_usd += attempt.cost_usd
         else:
-            return Paid(reply, attempt.cost_usd, tier)
+            return Paid(reply, attempt.cost_usd + thrown_away_usd, tier)
     raise ModelDown(parts.redactor.text(str(failure))) from failure
 
 
@@ -113,7 +115,8 @@ class _Attempt:
         try:
             reply = await parts.model.complete(self._request)
         except (TransientError, PermanentError) as error:
-            parts.breaker.failed(parts.clock.monotonic())
+            if isinstance(error, TransientError):  # a refusal is an answer: one incident's question rests no other's
+                parts.breaker.failed(parts.clock.monotonic())
             _count(parts, tier, error.reason)
             raise
         parts.breaker.succeeded()

@@ -13,6 +13,7 @@ from responder.redact import visible
 from responder.runbooks import Agent, Phase
 
 MAX_ALERTS, MAX_LABELS_CHARS, MAX_ANNOTATION_CHARS = 12, 600, 400
+MAX_READ_CHARS = 20_000  # of one label set or annotation, before it is cleaned
 MAX_RUNBOOK_CHARS, MAX_PART_CHARS, MAX_BRIEF_CHARS = 6_000, 4_000, 40_000
 
 RULES = """\
@@ -116,9 +117,11 @@ def _alerts(record: Record, clean: Callable[[str], str]) -> list[str]:
     for alert in alerts[:MAX_ALERTS]:
         state = "firing" if alert.get("firing") else "ended"
         labels = ", ".join(f"{key}={value}" for key, value in sorted(texts(alert.get("labels")).items()))
-        lines.append(clean(f"- {state} since {_moment(alert.get('started_at'))}: {labels}"[:MAX_LABELS_CHARS]))
+        # Cut last: half a secret has no shape to know it by.
+        line = f"- {state} since {_moment(alert.get('started_at'))}: {labels}"
+        lines.append(clean(line[:MAX_READ_CHARS])[:MAX_LABELS_CHARS])
         for key, value in sorted(texts(alert.get("annotations")).items()):
-            lines.append(clean(f"    {key}: {value}"[:MAX_ANNOTATION_CHARS]))
+            lines.append(clean(f"    {key}: {value}"[:MAX_READ_CHARS])[:MAX_ANNOTATION_CHARS])
     if len(alerts) > MAX_ALERTS:
         lines.append(f"and {len(alerts) - MAX_ALERTS} more")
     return lines or ["none"]

@@ -45,7 +45,7 @@ class Work:
 async def within_the_box(desk: Desk, phase: Phase, begun: Mapping[str, Any], work: Work) -> None:
     """Let the agents work until they are done or the time is over; `work` says which."""
     deadline_s = float(begun["at"]) + float(begun["timebox_s"])
-    left_s = deadline_s - desk.now().timestamp()
+    left_s = min(deadline_s - desk.now().timestamp(), float(begun["timebox_s"]))  # a clock set back buys no time
     left_s = left_s if left_s > 0 else REPLAY_S
     over = f"time-box of {duration(float(begun['timebox_s']))} over"
     try:

@@ -53,10 +53,6 @@ class Desk:
         """Read all that is kept of the incident."""
         return await self.parts.record(self.number)
 
-    async def is_current(self) -> bool:
-        """Whether the incident still belongs to this run; a reopened one has a later."""
-        return (await self.ctx.incident()).run_n == self.ctx.run.n
-
     async def call(self, tool: Tool, args: Mapping[str, Any]) -> tuple[ToolResult, Evidence]:
         """Call a tool -> (its result, the evidence to be stored with the step that called it)."""
         result = await tools.call(self.parts, tool, args)

@@ -21,13 +21,15 @@ from responder.runbooks import Check, Recovery
 
 TOPICS = frozenset(("episodes", "resolved"))
 LEAST_RECHECK_S = 5.0
+LOOKS_AT = (0.5, 0.95)  # of the hold
 
 
 @dataclass(slots=True)
 class _Watchful:
     """What the replayed looks add up to: for which stretch of monitoring the checks held, and since when they fail."""
 
-    proved: float | None = None  # the `monitoring_at` that needs no more checks
+    proved: float | None = None  # the `monitoring_at` for which the checks have held so far
+    again_at: float | None = None  # when they are asked again within its hold
     failing_since: float | None = None
     gave_up: bool = False
     counted: int = field(default=0)
@@ -72,7 +74,11 @@ async def _prove(
 ) -> datetime | None:
     """Run the recovery checks where they are due -> when to run them again, None to wait for news alone."""
     monitoring_at, at = look.get("monitoring_at"), float(look.get("at", 0.0))
-    if monitoring_at is not None and monitoring_at != state.proved:
+    held = monitoring_at is not None and monitoring_at == state.proved
+    if held and state.again_at is not None:
+        if at < state.again_at:
+            return datetime.fromtimestamp(state.again_at, UTC)
+    elif monitoring_at is not None and not held:
         state.failing_since, state.gave_up = None, False  # it has calmed, or calmed anew
     elif monitoring_at is not None or state.failing_since is None or state.gave_up or look.get("firing"):
         return None
@@ -81,10 +87,13 @@ async def _prove(
     failing = any(each.get("verdict") == "failing" for each in found)
     since = state.failing_since if state.failing_since is not None else at
     over = failing and at - since >= max(each.within_s for each, _ in checks)
-    told = await desk.step(f"{phase}.verdict.{n}", partial(_conclude, desk, found, state.failing_since is None, over))
+    first = state.failing_since is None
+    conclude = partial(_conclude, desk, found, first=first, over=over, quiet=held)
+    told = await desk.step(f"{phase}.verdict.{n}", conclude)
     if not failing:
         state.proved, state.failing_since = told.get("monitoring_at"), None
-        return None
+        state.again_at = _within_the_hold(state.proved, at, float(told.get("hold_s", 0.0)))
+        return None if state.again_at is None else datetime.fromtimestamp(state.again_at, UTC)
     state.failing_since, state.gave_up = since, over
     if over:
         return None
@@ -93,7 +102,15 @@ async def _prove(
     return datetime.fromtimestamp(at, UTC) + timedelta(seconds=every_s)
 
 
-async def _conclude(desk: Desk, found: Sequence[Json], first: bool, over: bool) -> Done:
+def _within_the_hold(monitoring_at: float | None, at: float, hold_s: float) -> float | None:
+    """Say when to ask again: halfway through the hold and shortly before its end; what held once may not hold."""
+    if monitoring_at is None:
+        return None
+    due = (monitoring_at + share * hold_s for share in LOOKS_AT)
+    return next((when for when in due if when - at >= LEAST_RECHECK_S), None)
+
+
+async def _conclude(desk: Desk, found: Sequence[Json], *, first: bool, over: bool, quiet: bool) -> Done:
     """Act on one round of checks: back to investigating when they fail, watched again when they hold at last."""
     incident, now = await desk.ctx.incident(), desk.now()
     failing = any(each.get("verdict") == "failing" for each in found)
@@ -111,11 +128,11 @@ async def _conclude(desk: Desk, found: Sequence[Json], first: bool, over: bool) 
         move.changed.append(changed)
     value["monitoring_at"] = changed.monitoring_at.timestamp() if changed.monitoring_at else None
     posts = []
-    if not failing:
+    if not failing and not quiet:
         posts = desk.reply(incident, "", f"Recovery checks: {said}.")
-    elif over:
+    elif failing and over:
         posts = desk.reply(incident, "", f"Recovery checks still fail: {said}. A person must decide.")
-    elif first:
+    elif failing and first:
         again = duration(float(value["hold_s"]))
         posts = desk.reply(incident, "", f"Alerts ended, but recovery checks fail: {said}. Looked at again in {again}.")
     word = "fail" if failing else "hold"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from responder import incidents
@@ -17,6 +17,10 @@ from responder.metrics import Metrics
 from responder.model import Done, Incident, Message, Move, Post, Status
 from responder.rules import RuleSet
 from responder.thread import progress
+
+
+class _NoLongerDue(Exception):
+    """What was due when it was chosen is not when it is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class Watch:
             incident = await ctx.incident()
             if incident.status.ended or incident.run_n != ctx.run.n:
                 return str(incident.status)
-            due = [each for each in self._due(incident, ctx.clock.now()) if not ctx.finished(each.name)]
+            due = [each for each in self._due(incident, ctx) if not ctx.finished(each.name)]
             first = min(due, key=lambda each: each.at, default=None)
             if first is None or first.at > ctx.clock.now():
                 raise Parked(first.at if first else None)
@@ -53,20 +57,25 @@ class Watch:
     async def _do(self, ctx: Ctx, due: _Due) -> None:
         async def act() -> Done:
             incident = await ctx.incident()
-            stands = any(each.name == due.name for each in self._due(incident, ctx.clock.now()))
-            return due.act(incident, ctx.clock.now()) if stands else Done(value="no longer due")
+            if not any(each.name == due.name for each in self._due(incident, ctx)):
+                raise _NoLongerDue
+            return due.act(incident, ctx.clock.now())
 
-        if await ctx.step(due.name, act) == "resolved":
+        try:
+            done = await ctx.step(due.name, act)
+        except _NoLongerDue:
+            return  # the incident changed meanwhile; it may become due again
+        if done == "resolved":
             over = await ctx.incident()
             took = ((over.resolved_at or over.opened_at) - over.opened_at).total_seconds()
             self.metrics.resolve.labels(over.severity).observe(max(0.0, took))
 
-    def _due(self, incident: Incident, now: datetime) -> Iterator[_Due]:
+    def _due(self, incident: Incident, ctx: Ctx) -> Iterator[_Due]:
         """Everything that this incident will need if nothing changes."""
         if incident.status.ended:
             return
-        yield from self._unacknowledged(incident)
-        yield from self._cadence(incident, now)
+        yield from self._unacknowledged(incident, ctx)
+        yield from self._cadence(incident, ctx.clock.now())
         wait_s = self.rules().next_raise_s(incident.rule, incident.severity)
         if wait_s is not None and incident.firing:
             at = incident.opened_at + timedelta(seconds=wait_s)
@@ -75,29 +84,30 @@ class Watch:
             at = incident.monitoring_at + timedelta(seconds=self.hold_s(incident))
             yield _Due(at, f"resolve.{incident.monitoring_at.timestamp()}", self._resolve)
 
-    def _unacknowledged(self, incident: Incident) -> Iterator[_Due]:
+    def _unacknowledged(self, incident: Incident, ctx: Ctx) -> Iterator[_Due]:
+        """Contacts one after the other; a leap of the clock or a long stop brings one of them, not all at once."""
         policy = self.rules().policy.of(incident.severity)
         if incident.acknowledged_at is not None or policy.acknowledge_within_s is None or incident.page_at is None:
             return
         if incident.status is Status.MONITORING:
             return  # nothing fires: whom to wake can wait until it fires again
         page_at, within = incident.page_at, timedelta(seconds=policy.acknowledge_within_s)
+        due_at = page_at
         for turn, contact in enumerate((policy.mention, *policy.next)):
-            yield _Due(
-                page_at + within * (turn + 1),
-                f"ack.{page_at.timestamp()}.{turn}",
-                partial(self._ask, contact, within),
-            )
+            name, due_at = f"ack.{page_at.timestamp()}.{turn}", due_at + within
+            yield _Due(due_at, name, partial(self._ask, contact, within))
+            asked = ctx.value(name)
+            if isinstance(asked, float) and asked <= ctx.clock.now().timestamp():
+                due_at = max(due_at, datetime.fromtimestamp(asked, UTC))
 
     @staticmethod
-    def _ask(contact: str, within: timedelta, incident: Incident, _now: datetime) -> Done:
+    def _ask(contact: str, within: timedelta, incident: Incident, now: datetime) -> Done:
         minutes = incidents.duration(within.total_seconds())
         said = Message(
             title="", body=f"Nobody has acknowledged within {minutes}.", mention=contact, severity=incident.severity
         )
-        return Done(
-            posts=[Post(incident.id, "page", incident.severity, said)], timeline=[("unacknowledged", said.body)]
-        )
+        posts = [Post(incident.id, "page", incident.severity, said)]
+        return Done(value=now.timestamp(), posts=posts, timeline=[("unacknowledged", said.body)])
 
     def _cadence(self, incident: Incident, now: datetime) -> Iterator[_Due]:
         """Only the latest due update and the one to come: what was missed while we were down is not caught up."""

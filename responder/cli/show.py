@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,8 +18,11 @@ COLOURS = {"P0": "bold white on red", "P1": "bold red", "P2": "yellow", "P3": "c
 
 
 def as_json(value: object) -> None:
-    """Print one JSON document."""
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode() + "\n")
+    """Print one JSON document; on a terminal in ASCII, which no text of an alert can drive or reorder."""
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode()
+    if sys.stdout.isatty():
+        text = json.dumps(orjson.loads(text), indent=2)
+    sys.stdout.write(text + "\n")
 
 
 def say(text: str = "", style: str = "") -> None:

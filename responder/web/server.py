@@ -11,7 +11,7 @@ from aiohttp import web
 from prometheus_client import exposition
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from responder.errors import StoreError
+from responder.errors import ConfigError, StoreError
 from responder.metrics import Metrics
 from responder.ports import Clock, Store
 from responder.web.api import IncidentApi
@@ -78,7 +78,7 @@ async def open_server(
 ) -> AsyncIterator[int]:
     """Listen until left; gives the port that was taken (0 asks for a free one).
 
-    Raises: OSError: the address is in use.
+    Raises: ConfigError: the address is in use, or not ours.
     """
     app = web.Application(client_max_size=max_body)
     app.add_routes(
@@ -93,7 +93,11 @@ async def open_server(
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=75, handler_cancellation=False)
     await runner.setup()
     _webhooks_first(runner, door)
-    server = await serve(runner, guard or Guard(), host, port)
+    try:
+        server = await serve(runner, guard or Guard(), host, port)
+    except OSError as error:
+        await runner.cleanup()
+        raise ConfigError(f"listen: {host}:{port} cannot be had: {error.strerror}; choose another `listen`") from error
     try:
         yield int(server.sockets[0].getsockname()[1])
     finally:

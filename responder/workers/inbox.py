@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -26,7 +27,8 @@ READ = 256  # bodies a read
 SLICE_S = 0.002  # how long the loop may be ours before requests get their turn
 GATHER_S = 0.01  # between two small reads: a burst is moved in fewer, larger transactions
 TRUSTED_S = 60.0  # how long a repeat is believed to change nothing
-MAX_KNOWN = 4096
+MAX_KNOWN = 1024
+LARGE_BYTES = 256 << 10
 RECOMPUTED = 16  # times that a chunk is made anew when a row has changed meanwhile
 log = structlog.stdlib.get_logger("inbox")
 
@@ -67,6 +69,7 @@ class Inbox:
         self._by_digest: dict[bytes, tuple[str, str]] = {}
         self._of_identity: dict[str, set[tuple[str, str]]] = {}
         self._slice_began = 0.0
+        self._decoder = ThreadPoolExecutor(1, thread_name_prefix="decoder")
         self._size = CHUNK  # 1 while we look for an alert that the store refuses
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -85,6 +88,12 @@ class Inbox:
             except StoreError as error:
                 log.error("inbox waits for the store", error=str(error))
                 await self._clock.sleep(1.0)
+                continue
+            except Exception:
+                log.exception("a chunk cannot be moved; its alerts are written one by one")
+                if self._size == 1:  # and it is none of its alerts
+                    await self._clock.sleep(1.0)
+                self._size = 1
                 continue
             if not moved:
                 await wait_any(bell, stop, seconds=5.0)
@@ -110,7 +119,7 @@ class Inbox:
             chunk.bodies += 1
             chunk.cursor = Cursor(row.seq, 0)
             return chunk
-        decoded = self._decode(row)
+        decoded = await self._decoded(row)
         before = chunk.cursor.seq
         taken = skip
         for alert in decoded.alerts[skip:]:
@@ -142,6 +151,12 @@ class Inbox:
         chunk.repeats[group] += 1
         return True
 
+    async def _decoded(self, row: InboxRow) -> Decoded:
+        """Decode a large body on a thread of its own: megabytes of JSON would hold up every request."""
+        if len(row.body) < LARGE_BYTES:
+            return self._decode(row)
+        return await asyncio.get_running_loop().run_in_executor(self._decoder, self._decode, row)
+
     def _decode(self, row: InboxRow) -> Decoded:
         receiver = self._receivers.get(row.receiver)
         if receiver is None:
@@ -157,18 +172,19 @@ class Inbox:
         if not chunk.bodies and not chunk.alerts:
             return _Chunk(cursor=chunk.cursor)
         for left in reversed(range(RECOMPUTED)):
-            move, changed = await self._move(chunk)
             try:
+                move, changed = await self._move(chunk)
                 await self._store.commit(move)
                 break
             except Conflict as conflict:
                 log.info("inbox recomputes", reason=str(conflict))
                 if not left:
                     raise
-            except Rejected as error:
-                if len(chunk.alerts) != 1 or self._size != 1 or not left:
+            except Exception as error:  # refused by the store, or a fault of ours over this one alert
+                passing = isinstance(error, StoreError) and not isinstance(error, Rejected)
+                if passing or len(chunk.alerts) != 1 or self._size != 1 or not left:
                     raise
-                self._refuse(chunk, str(error))
+                self._refuse(chunk, str(error) if isinstance(error, Rejected) else type(error).__name__)
         self._forget(changed)
         await self._learn(chunk)
         self._slice_began = self._clock.monotonic()

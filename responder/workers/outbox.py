@@ -18,15 +18,24 @@ from responder.errors import PermanentError, ResponderError, StoreError, Transie
 from responder.metrics import Metrics
 from responder.model import Incident, Marker, Message, OutboxPost, Severity
 from responder.ports import Chat, Clock, Store
+from responder.redact import Redactor
 from responder.rules import RuleSet
 from responder.thread import draw_head
 from responder.workers.inbox import wait_any
 
-AT_ONCE = 16  # threads
+AT_ONCE = 16  # threads of one chat: a chat that hangs keeps no other waiting
+FOR_THE_WORST = 4  # of them, for P0 and P1 alone
 LOOKS_FOR_S = 30.0  # when looking fails for so long, a P0 or P1 goes out again
 LOOKS_LONG_S = 900.0  # the others wait longer, but not for ever: a message is never lost
 REROUTED = ("channel_not_found", "not_in_channel", "is_archived")
+# What a person mends: until then messages wait, for a page must not be lost to a token that has run out.
+MENDED = (
+    *REROUTED,
+    *("token_revoked", "token_expired", "invalid_auth", "not_authed", "account_inactive"),
+    *("missing_scope", "no_permission", "restricted_action"),
+)
 MAX_WAIT_S = 60.0
+FIRST_MEND_S, MAX_MEND_S = 30.0, 900.0
 log = structlog.stdlib.get_logger("outbox")
 
 
@@ -34,9 +43,11 @@ class Outbox:
     """The outbox sender of one store."""
 
     def __init__(
-        self, store: Store, chats: Mapping[str, Chat], rules: Callable[[], RuleSet], clock: Clock, metrics: Metrics
-    ) -> None:
-        """Keep the parts; what is under way is known by thread."""
+        self, store: Store, chats: Mapping[str, Chat], rules: Callable[[], RuleSet], clock: Clock, metrics: Metrics,
+        redactor: Redactor | None = None,
+    ) -> None:  # fmt: skip
+        """Keep the parts; what is under way is known by thread. Without a redactor only shapes of secrets are known."""
+        self._redactor = redactor or Redactor(())
         self._store, self._chats, self._rules = store, chats, rules
         self._clock, self._metrics = clock, metrics
         self._busy: dict[tuple[int, str], asyncio.Task[None]] = {}
@@ -44,28 +55,32 @@ class Outbox:
     async def run(self, stop: asyncio.Event) -> None:
         """Send until `stop`, then let what is under way finish."""
         bell = self._store.bell("outbox")
-        while not stop.is_set():
-            bell.clear()
-            try:
-                begun = await self._begin()
-            except StoreError as error:
-                log.error("outbox waits for the store", error=str(error))
-                begun = 0
-            if not begun:
-                await wait_any(bell, stop, seconds=1.0)
-        if self._busy:
-            await asyncio.wait(self._busy.values())
+        try:
+            while not stop.is_set():
+                bell.clear()
+                try:
+                    begun = await self._begin()
+                except StoreError as error:
+                    log.error("outbox waits for the store", error=str(error))
+                    begun = 0
+                except Exception:
+                    log.exception("posts cannot be begun")
+                    begun = 0
+                if not begun:
+                    await wait_any(bell, stop, seconds=1.0)
+            if self._busy:
+                await asyncio.wait(self._busy.values())
+        finally:  # nothing may work on when the store is closed behind us
+            for task in self._busy.values():
+                task.cancel()
 
     async def _begin(self) -> int:
-        """Start the next post of each thread that is not under way."""
-        room = AT_ONCE - len(self._busy)
-        if room <= 0:
-            await asyncio.wait(self._busy.values(), return_when=asyncio.FIRST_COMPLETED)
-            return 1
+        """Start the next post of each thread that is not under way, where its chat has room."""
+        before = set(self._busy)  # what ends while we read is read as it was before
         begun = 0
         for post in await self._store.due_posts(self._clock.now(), AT_ONCE * 2):
             thread = (post.incident, post.chat)
-            if thread in self._busy or begun >= room:
+            if thread in before or not self._has_room(post):
                 continue
             task = asyncio.create_task(self._guarded(post), name=f"post {post.id}")
             self._busy[thread] = task
@@ -73,8 +88,13 @@ class Outbox:
             begun += 1
         return begun
 
+    def _has_room(self, post: OutboxPost) -> bool:
+        busy = sum(1 for _, chat in self._busy if chat == post.chat)
+        return busy < (AT_ONCE if post.severity <= Severity.P1 else AT_ONCE - FOR_THE_WORST)
+
     def _done(self, thread: tuple[int, str], _task: asyncio.Task[None]) -> None:
         self._busy.pop(thread, None)
+        self._store.bell("outbox").set()  # there is room, and the thread's next may go
 
     async def _guarded(self, post: OutboxPost) -> None:
         try:
@@ -129,7 +149,7 @@ class Outbox:
         return None
 
     async def _send(self, chat: Chat, post: OutboxPost, incident: Incident, *, edit: bool, again: bool) -> None:
-        message = self._message(post, incident, edit=edit)
+        message = self._clean(self._message(post, incident, edit=edit))
         if again:
             message = replace(message, footer=f"{message.footer} · possibly repeated".strip(" ·"))
         channel = self._channel(chat, post, incident)
@@ -173,9 +193,16 @@ class Outbox:
         await self._hold(post, str(error), seconds=wait, state="queued" if edit else "sending")
 
     async def _refused(self, chat: Chat, post: OutboxPost, error: PermanentError, channel: str) -> None:
-        """Send a head that its channel refuses to the default channel, once; its replies follow it."""
+        """Send a head that its channel refuses to the default channel, once; its replies follow it.
+
+        What a person can mend is tried again for as long as it takes; a message refused for itself is given up.
+        """
         elsewhere = channel != chat.channel and error.code in REROUTED and not post.thread_ts
         log.error("post refused", incident=f"INC-{post.incident}", chat=post.chat, channel=channel, error=str(error))
+        if error.code in MENDED and not elsewhere:
+            wait = min(MAX_MEND_S, FIRST_MEND_S * 2 ** min(post.attempts, 10))
+            await self._hold(post, str(error), seconds=wait)
+            return
         reroute = chat.channel if elsewhere else ""
         await self._store.failed(post, at=self._clock.now(), error=str(error), reroute=reroute)
 
@@ -194,6 +221,15 @@ class Outbox:
             return post.message
         mention = "" if edit else self._rules().policy.of(incident.severity).mention
         return draw_head(incident, mention=mention, now=self._clock.now())
+
+    def _clean(self, message: Message) -> Message:
+        """Give the message without secrets: an alert's text may hold them, and a chat has many readers."""
+        text = self._redactor.text
+        facts = tuple((label, text(value)) for label, value in message.facts)
+        return replace(
+            message, title=text(message.title), facts=facts, body=text(message.body), code=text(message.code),
+            footer=text(message.footer),
+        )  # fmt: skip
 
     @staticmethod
     def _channel(chat: Chat, post: OutboxPost, incident: Incident) -> str:

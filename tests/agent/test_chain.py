@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from responder.runbooks import Phase
 from tests.agent.world import (
     SECRET,
     TRIAGE,
+    Ids,
     Json,
     SayingModel,
     SayingTool,
@@ -133,6 +135,15 @@ async def test_strangers_text_is_fenced_with_a_word_that_is_kept(tmp_path: Path)
     assert "hunter2hunter2" not in asked
 
 
+async def test_a_secret_is_masked_before_a_text_is_cut(tmp_path: Path) -> None:
+    """Half a secret has no shape to know it by."""
+    model = SayingModel(reply(report()))
+    note = {f"n{n}": "x" * (n + 380) + SECRET for n in range(20)}
+    async with world(tmp_path, model, alerts=[replace(alert(team="y" * 560 + SECRET), annotations=note)]) as one:
+        await one.run()
+    assert SECRET[:5] not in json.dumps(model.requests[0].messages)
+
+
 async def test_a_large_result_is_shown_in_part_and_read_on(tmp_path: Path) -> None:
     text = "a" * 8000 + "b" * 3000
     more = use("read_evidence", {"id": "E1", "offset": 8000}, "t2")
@@ -222,6 +233,15 @@ async def test_an_unknown_stop_is_asked_again_and_both_are_paid(tmp_path: Path) 
     assert model.asked()[0] == model.asked()[1]
 
 
+async def test_an_answer_that_was_thrown_away_is_paid_also_when_the_fallback_answers(tmp_path: Path) -> None:
+    down = TransientError("busy")
+    model = SayingModel(reply(stop="hologram"), down, down, reply(report()))
+    async with world(tmp_path, model) as one:
+        await one.run()
+        assert (await one.incident()).cost_usd == pytest.approx(0.02)
+    assert model.requests[-1].tier == "fallback"
+
+
 async def test_twelve_turns_are_the_most(tmp_path: Path) -> None:
     counted = iter(range(100))
     model = SayingModel(lambda _: reply(query(number=f"t{next(counted)}")))
@@ -307,6 +327,15 @@ async def test_after_five_failures_the_model_is_left_alone_for_a_minute(tmp_path
     assert asked == 5
 
 
+async def test_a_question_that_is_refused_keeps_no_other_incident_from_the_model(tmp_path: Path) -> None:
+    model = SayingModel(PermanentError("prompt is too long", code="invalid_request_error"))
+    files = library(LOOK, *(phase(name=name) for name in ("one", "two", "three", "four")))
+    async with world(tmp_path, model, files=files) as one:
+        await one.run()
+        assert len(model.requests) == 8  # each phase asks two tiers
+        assert not one.parts.breaker.is_open(one.clock.monotonic())
+
+
 async def test_an_incident_over_its_budget_is_told_so(tmp_path: Path) -> None:
     async with world(tmp_path, SayingModel(reply(query(), cost=0.5)), budget=Budget(incident_usd=0.52)) as one:
         await one.run()
@@ -346,6 +375,26 @@ async def test_a_hang_ends_with_the_time_box_and_what_is_known_is_posted(tmp_pat
         assert (await one.post("Phase after"))["title"] == "Phase after: done"
     assert post["title"] == "Phase triage: time-box of 0 s over"
     assert "It is slow." in post["body"]
+
+
+async def test_a_clock_set_back_makes_no_time_box_longer(tmp_path: Path) -> None:
+    async def hang() -> ModelReply:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    class SetBack(Ids):
+        def token(self) -> str:
+            one.clock.at -= timedelta(hours=6)
+            return super().token()
+
+    files = library(LOOK, phase(timebox_s=0.2))
+    async with world(tmp_path, SayingModel(lambda _: hang()), files=files) as one:
+        begun = one.clock.at
+        one.parts = replace(one.parts, ids=SetBack())
+        async with asyncio.timeout(5):
+            await one.run()
+        assert one.clock.at < begun
+        assert "time-box" in (await one.post("Phase triage"))["title"]
 
 
 async def test_the_policys_time_box_wins_and_a_restart_does_not_begin_it_anew(tmp_path: Path) -> None:

@@ -64,6 +64,23 @@ async def test_checks_that_hold_are_told_and_the_incident_stays_monitored(tmp_pa
     assert errors.asked == 2
 
 
+async def test_what_held_at_first_is_asked_again_before_the_hold_is_over(tmp_path: Path) -> None:
+    async with verifying(tmp_path, RECOVERY) as (one, errors):
+        errors.rate = 0.0
+        await one.calm()
+        await one.run()
+        begun = one.clock.at
+        hold_s = one.parts.hold_s(await one.incident())
+        one.clock.at = begun + timedelta(seconds=hold_s * 0.5)
+        await one.run()
+        assert (errors.asked, (await one.incident()).status) == (3, Status.MONITORING)
+        assert sum("Recovery checks:" in post["body"] for post in await one.posts()) == 1, "told once"
+        errors.rate = 99.0
+        one.clock.at = begun + timedelta(seconds=hold_s * 0.96)
+        await one.run()
+        assert (errors.asked, (await one.incident()).status) == (4, Status.INVESTIGATING)
+
+
 async def test_a_tool_that_is_away_does_not_hold_the_end_up(tmp_path: Path) -> None:
     async with verifying(tmp_path, RECOVERY) as (one, errors):
         errors.rate = None

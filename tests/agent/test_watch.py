@@ -98,7 +98,10 @@ async def test_a_page_asks_nobody_twice_when_time_is_late(at: House) -> None:
     at.clock.turn(minutes=60)
     for _ in range(3):
         await at.carry_due()
+    assert [mention for _, mention in await paged(at)] == ["here"], "a leap of the clock wakes one, not all at once"
+    await pass_time(at, minutes=20)
     assert [mention for _, mention in await paged(at)] == ["here", "user:A", "user:B"]
+    assert [minute for minute, _ in await paged(at)] == [60, 65, 70]
 
 
 # --- cadence ---

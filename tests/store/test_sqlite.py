@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -113,6 +114,31 @@ async def test_trimming_forgets_what_is_moved_and_old_and_never_gives_a_number_t
     assert at.sql("SELECT seq FROM inbox") == [(5,), (6,)]
     await at.settle()
     assert await at.unaccounted() == 0
+
+
+async def test_trimming_looks_at_no_more_rows_than_it_may_delete(at: House) -> None:
+    """It runs on the one writer thread: what nobody may delete yet must cost it nothing."""
+    for _ in range(3):
+        await at.accept(b"x")
+    await at.settle()
+    steps: list[int] = []
+
+    def fill(connection: sqlite3.Connection) -> None:
+        sql = "INSERT INTO inbox (at, receiver, request_id, body) VALUES (2e9, '', '', '')"
+        connection.executemany(sql, [()] * 2000)
+        connection.execute("UPDATE cursor SET seq = 2003")
+
+    def count(connection: sqlite3.Connection) -> None:
+        connection.set_progress_handler(lambda: steps.append(1), 1)
+
+    await at.store._write(count)
+    spent = []
+    for prepared in (lambda _: None, fill):
+        await at.store._write(prepared)
+        steps.clear()
+        assert await at.store.trim(before=NOW, limit=2) == 0
+        spent.append(len(steps))
+    assert spent[1] < 2 * spent[0]
 
 
 async def test_trimming_forgets_webhook_ids_two_days_later(at: House) -> None:
@@ -333,6 +359,12 @@ async def test_figures_of_an_empty_store_are_zero(at: House) -> None:
     figures = await at.store.figures()
     assert set(figures.values()) <= {0.0}
     assert await at.unaccounted() == 0
+
+
+async def test_one_counter_is_read_alone(at: House) -> None:
+    assert await at.store.counter("entries", "") == 0.0
+    await at.post(entry(), entry(instance="b"))
+    assert await at.store.counter("entries", "") == 2.0
 
 
 async def test_figures_say_what_waits_and_since_when(at: House) -> None:

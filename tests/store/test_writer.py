@@ -14,7 +14,7 @@ import pytest
 from responder.errors import Conflict, StoreError
 from responder.model import BadEntry, Cursor, Move, Status
 from responder.store.sqlite import SqliteStore, writer
-from responder.store.sqlite.writer import Writer
+from responder.store.sqlite.writer import MAX_WAITING_BYTES, Writer
 from tests.given import NOW, FakeClock, House, alert, body, entry, house, moved, opened
 
 
@@ -226,6 +226,21 @@ async def test_a_stuck_writer_is_an_error_in_time_and_the_row_may_still_come(
     assert await at.store.can_commit()
     await at.settle()
     assert await at.unaccounted() == 0  # at least once: the sender repeats what we have
+
+
+async def test_while_the_disk_hangs_the_bodies_that_wait_for_it_are_bounded(at: House) -> None:
+    release = threading.Event()
+    stuck = asyncio.ensure_future(at.store._write(lambda _: release.wait(10)))
+    await asyncio.sleep(0.05)
+    raw = bytes(8 << 20)
+    waiting = [asyncio.ensure_future(at.accept(raw)) for _ in range(MAX_WAITING_BYTES // len(raw))]
+    await asyncio.sleep(0.05)
+    with pytest.raises(StoreError, match="wait for the disk"):
+        await at.accept(b"one more")
+    release.set()
+    await stuck
+    assert all(await asyncio.gather(*waiting))
+    assert await at.accept(b"one more")
 
 
 async def test_who_waits_longest_is_given_up_first_and_later_ones_are_not(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 
 from responder.errors import PermanentError, StoreError, TransientError
 from responder.model import Message, Move, OutboxPost, Post
-from responder.workers.outbox import LOOKS_FOR_S, Outbox
+from responder.redact import Redactor
+from responder.workers.outbox import AT_ONCE, LOOKS_FOR_S, MAX_MEND_S, Outbox
 from tests.given import NOW, P0, P1, P2, RULES, House, StrictChat, after, entry, house
 
 
@@ -84,6 +86,22 @@ async def test_a_notice_is_a_message_of_its_own_in_its_channel(out: Sending) -> 
     await out.at.post(entry("Wide", page="yes"))
     await out.all()
     assert [(said.channel, said.thread_ts) for said in out.chat.said] == [("CWIDE", ""), ("CPAGERS", "")]
+
+
+async def test_no_secret_of_an_alert_reaches_a_chat(out: Sending) -> None:
+    notes = {
+        "summary": "token=hunter2hunter2 refused",
+        "description": "signed with AKIAABCDEFGHIJKLMNOP and wanderlust",
+    }
+    await out.at.post(entry(annotations=notes, instance="AKIAABCDEFGHIJKLMNOQ"))
+    await out.at.post(entry(annotations=notes, instance="AKIAABCDEFGHIJKLMNOR"))
+    known = Redactor(["wanderlust"])
+    out.outbox = Outbox(out.at.store, {"fake": out.chat}, lambda: RULES, out.at.clock, out.at.metrics, known)
+    await out.all()
+    told = repr(out.chat.said)
+    assert len(out.chat.said) == 2
+    assert not [word for word in ("hunter2", "AKIA", "wanderlust") if word in told]
+    assert "refused" in told
 
 
 # --- slowed down ---
@@ -295,8 +313,23 @@ async def test_a_head_refused_while_an_edit_of_it_is_queued_still_reaches_people
     assert [said.channel for said in out.chat.said] == ["CDEFAULT"]
 
 
-async def test_a_head_that_the_default_channel_refuses_too_is_given_up(out: Sending) -> None:
-    out.chat.refused = {name: PermanentError("no", code="channel_not_found") for name in ("#api", "#default")}
+@pytest.mark.parametrize("code", ["channel_not_found", "token_revoked", "missing_scope"])
+async def test_what_a_person_can_mend_is_tried_until_it_is_mended(out: Sending, code: str) -> None:
+    out.chat.refused = {name: PermanentError("no", code=code) for name in ("#api", "#default")}
+    await out.at.post(entry())
+    await out.queue("reply", "one")
+    for _ in range(100):
+        await out.all()
+        out.at.clock.turn(minutes=5)
+    assert out.chat.said == []
+    out.chat.refused = {}
+    out.at.clock.turn(MAX_MEND_S)
+    await out.all()
+    assert [bool(said.thread_ts) for said in out.chat.said] == [False, True]
+
+
+async def test_a_head_that_is_refused_for_itself_is_given_up(out: Sending) -> None:
+    out.chat.refused["#api"] = PermanentError("no", code="msg_too_long")
     await out.at.post(entry())
     await out.all()
     assert out.chat.said == []
@@ -345,6 +378,148 @@ async def test_a_stuck_thread_keeps_no_other_waiting(out: Sending) -> None:
     stop.set()
     await asyncio.wait_for(task, 5)
     assert len(chat.said) == 6  # what is under way when it stops is finished
+
+
+class Hanging(StrictChat):
+    """A chat that answers nothing until it is released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: list[Message] = []
+        self.release = asyncio.Event()
+
+    async def post(self, message: Message, **more: Any) -> tuple[str, str]:
+        self.begun.append(message)
+        await self.release.wait()
+        return await super().post(message, **more)
+
+
+@asynccontextmanager
+async def running(at: House, **chats: StrictChat) -> AsyncIterator[asyncio.Task[None]]:
+    """Run a sender over these chats until left."""
+    stop = asyncio.Event()
+    task = asyncio.create_task(Outbox(at.store, chats, lambda: RULES, at.clock, at.metrics).run(stop))
+    yield task
+    stop.set()
+    await asyncio.wait_for(task, 5)
+
+
+async def soon(check: Callable[[], bool]) -> None:
+    """Wait until it is so; shorter than the sender's own look once a second."""
+    async with asyncio.timeout(0.9):
+        while not check():
+            await asyncio.sleep(0.005)
+
+
+async def test_a_chat_that_hangs_keeps_no_other_waiting(tmp_path: Path) -> None:
+    hanging, well = Hanging(), StrictChat()
+    async with house(tmp_path, chats=("hanging", "well")) as given:
+        await given.post(*[entry(cluster=f"{n}") for n in range(3 * AT_ONCE)])
+        async with running(given, hanging=hanging, well=well):
+            async with asyncio.timeout(5):
+                while len(well.said) < 3 * AT_ONCE:
+                    await asyncio.sleep(0.005)
+            hanging.release.set()
+
+
+async def test_minor_posts_that_hang_leave_room_for_the_worst(out: Sending) -> None:
+    hanging = Hanging()
+    await out.at.post(*[entry(cluster=f"{n}") for n in range(2 * AT_ONCE)])
+    async with running(out.at, fake=hanging):
+        await soon(lambda: len(hanging.begun) > 1)
+        await out.at.post(entry(cluster="worst", severity="outage"))
+        await soon(lambda: hanging.begun[-1].severity is P0)
+        assert len(hanging.begun) < AT_ONCE
+        hanging.release.set()
+
+
+async def test_a_threads_next_post_follows_at_once_however_late_its_link_comes(out: Sending) -> None:
+    class SlowLink(StrictChat):
+        async def permalink(self, *, channel: str, ts: str) -> str:
+            await asyncio.sleep(0.1)
+            return ""
+
+    chat = SlowLink()
+    await out.at.post(entry())
+    await out.queue("reply", "one")
+    async with running(out.at, fake=chat):
+        await soon(lambda: len(chat.said) == 2)
+
+
+async def test_a_post_that_ends_while_the_next_are_read_is_left_alone(out: Sending) -> None:
+    hanging = Hanging()
+    hanging.looks = [TransientError("cannot look")] * 10
+    store = out.at.store
+
+    class SlowToAnswer:
+        reads = 0
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(store, name)
+
+        async def due_posts(self, *arguments: Any) -> list[OutboxPost]:
+            self.reads += 1
+            if self.reads != 2:
+                return await store.due_posts(*arguments)
+            while not hanging.begun:
+                await asyncio.sleep(0.005)
+            found = await store.due_posts(*arguments)
+            hanging.release.set()
+            while not out.at.sql("SELECT 1 FROM post WHERE state = 'sent'"):
+                await asyncio.sleep(0.005)
+            await asyncio.sleep(0.02)
+            return found
+
+    await out.at.post(entry())
+    slow, stop = SlowToAnswer(), asyncio.Event()
+    sending = Outbox(slow, {"fake": hanging}, lambda: RULES, out.at.clock, out.at.metrics)  # type: ignore[arg-type]
+    task = asyncio.create_task(sending.run(stop))
+    await soon(lambda: slow.reads > 2)
+    stop.set()
+    await asyncio.wait_for(task, 5)
+    assert (hanging.looked, out.at.sql("SELECT state FROM post")) == (0, [("sent",)])
+
+
+async def test_a_fault_of_ours_does_not_end_the_sender(out: Sending) -> None:
+    store, faults = out.at.store, [RuntimeError("a fault")]
+
+    class Odd:
+        def __getattr__(self, name: str) -> object:
+            return getattr(store, name)
+
+        async def due_posts(self, *arguments: Any) -> list[OutboxPost]:
+            if faults:
+                raise faults.pop()
+            return await store.due_posts(*arguments)
+
+    stop = asyncio.Event()
+    sending = Outbox(Odd(), {"fake": out.chat}, lambda: RULES, out.at.clock, out.at.metrics)  # type: ignore[arg-type]
+    task = asyncio.create_task(sending.run(stop))
+    while faults:
+        await asyncio.sleep(0.005)
+    await out.at.post(entry())
+    await soon(lambda: len(out.chat.said) == 1)
+    stop.set()
+    await asyncio.wait_for(task, 5)
+
+
+async def test_what_has_left_is_not_called_back(out: Sending) -> None:
+    await out.at.post(entry())
+    [head] = await out.due()
+    await out.all()
+    await out.at.store.held(head, until=NOW, error="late", whole_channel=False, state="sending")
+    assert out.at.sql("SELECT state FROM post") == [("sent",)]
+
+
+async def test_a_sender_that_is_cut_short_leaves_nothing_at_work(out: Sending) -> None:
+    hanging = Hanging()
+    await out.at.post(entry())
+    task = asyncio.create_task(sender(out.at, hanging).outbox.run(asyncio.Event()))
+    await soon(lambda: len(hanging.begun) == 1)
+    task.cancel()
+    await asyncio.wait([task])
+    await asyncio.sleep(0)
+    assert not [each for each in asyncio.all_tasks() if each.get_name().startswith("post ")]
 
 
 async def test_a_storm_goes_out_worst_first_and_each_once(out: Sending) -> None:

@@ -154,6 +154,7 @@ class Slack:
             cursor = {"cursor": str(following.get("next_cursor") or "")} if isinstance(following, dict) else {}
             if not cursor.get("cursor"):
                 return
+        raise TransientError(f"slack: {method}: more than {most} pages; what is behind them nobody has seen")
 
     async def _get(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         return await self._call(method, http_verb="GET", params=params)

@@ -113,8 +113,9 @@ class SqliteStore:
 
     async def trim(self, *, before: datetime, limit: int) -> int:
         """Forget moved bodies older than `before`; the newest stays, so that numbers never repeat."""
-        sql = """DELETE FROM inbox WHERE seq IN (SELECT seq FROM inbox WHERE at < ?1 AND seq <= (SELECT seq FROM cursor)
-          AND seq < (SELECT max(seq) FROM inbox) ORDER BY seq LIMIT ?2)"""
+        # Only the first rows are looked at: the writer thread must not read a day of bodies to find none that is old.
+        sql = """DELETE FROM inbox WHERE seq IN (SELECT seq FROM (SELECT seq, at FROM inbox ORDER BY seq LIMIT ?2)
+          WHERE at < ?1 AND seq <= (SELECT seq FROM cursor) AND seq < (SELECT max(seq) FROM inbox))"""
 
         def op(connection: sqlite3.Connection) -> int:
             connection.execute("DELETE FROM webhook WHERE at < ?", (before.timestamp() - 172_800,))
@@ -123,8 +124,8 @@ class SqliteStore:
         return await self._write(op)
 
     async def incident(self, number: int) -> Incident | None:
-        """One incident, None when there is none of this number."""
-        found = await self._calm.read(reads.groups, [], [number])
+        """One incident, None when there is none of this number. Pages and runs wait for it: never behind a figure."""
+        found = await self._hot.read(reads.groups, [], [number])
         return found[0] if found else None
 
     async def incidents(
@@ -212,6 +213,10 @@ class SqliteStore:
     async def finish(self, run: Run, *, state: str, result: object, at: datetime) -> None:
         """End a run."""
         await self._write(lambda connection: steps.finish(connection, run, state, result, at), "runs")
+
+    async def counter(self, name: str, label: str) -> float:
+        """One counter of the ledger."""
+        return await self._hot.read(reads.counter, name, label)
 
     async def figures(self) -> dict[tuple[str, str], float]:
         """Counters and figures of one snapshot."""

@@ -117,12 +117,13 @@ _FROM_POST = """FROM post p JOIN incident i ON i.id = p.incident
 
 
 def due_posts(connection: sqlite3.Connection, now: float, limit: int) -> list[OutboxPost]:
-    """The first unsent post of each thread whose turn it is, worst severity first, then oldest."""
-    sql = f"""SELECT {rows.POST_COLUMNS} {_FROM_POST}
-      WHERE p.state IN ('queued', 'sending') AND p.not_before <= ?1 AND coalesce(h.until, 0) <= ?1
-      AND p.id = (SELECT min(id) FROM post q
-        WHERE q.incident = p.incident AND q.chat = p.chat AND q.state IN ('queued', 'sending'))
-      ORDER BY i.severity, p.id LIMIT ?2"""
+    """The first unsent post of each thread whose turn it is, worst first, then oldest; so many of each chat."""
+    sql = f"""SELECT {rows.POST_COLUMNS} {_FROM_POST} JOIN (
+        SELECT p.id, row_number() OVER (PARTITION BY p.chat ORDER BY i.severity, p.id) AS place {_FROM_POST}
+        WHERE p.state IN ('queued', 'sending') AND p.not_before <= ?1 AND coalesce(h.until, 0) <= ?1
+        AND p.id = (SELECT min(id) FROM post q
+          WHERE q.incident = p.incident AND q.chat = p.chat AND q.state IN ('queued', 'sending'))
+      ) AS due ON due.id = p.id WHERE due.place <= ?2 ORDER BY i.severity, p.id"""
     return [rows.post(row) for row in connection.execute(sql, (now, limit))]
 
 
@@ -154,6 +155,12 @@ def due_runs(connection: sqlite3.Connection, now: float, limit: int) -> list[Run
       JOIN run r ON r.id = due.id LEFT JOIN text t ON t.hash = r.text
       WHERE due.place <= ? ORDER BY due.severity, r.id"""
     return [rows.run(row) for row in connection.execute(sql, (now, limit))]
+
+
+def counter(connection: sqlite3.Connection, name: str, label: str) -> float:
+    """One counter of the ledger, 0 while nothing was counted."""
+    row = connection.execute("SELECT n FROM counter WHERE name = ? AND label = ?", (name, label)).fetchone()
+    return float(row[0]) if row else 0.0
 
 
 def figures(connection: sqlite3.Connection) -> dict[tuple[str, str], float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 
@@ -191,7 +190,8 @@ def held(
         _alone(connection, post)
     since = post.looking_since or (now if state == "sending" else None)
     connection.execute(
-        "UPDATE post SET state = ?, not_before = ?, error = ?, looking_since = ? WHERE id = ?",
+        "UPDATE post SET state = ?, not_before = ?, error = ?, looking_since = ?"
+        " WHERE id = ? AND state IN ('queued', 'sending')",  # what has left is not called back
         (
             state, 0 if whole_channel else until.timestamp(), error[:500],
             since.timestamp() if since else None, post.id,
@@ -229,8 +229,3 @@ def failed(connection: sqlite3.Connection, post: OutboxPost, at: datetime, error
         add_counts(connection, {("posts", f"{post.chat}/failed"): 1})
     said = f"{post.chat}: message refused: {error}" + (f"; sent to {reroute} instead" if reroute else "")
     insert_timeline(connection, [(post.incident, at, "post", said)])
-
-
-def with_text(run: Run, pinned: Mapping[str, object]) -> Run:
-    """Give the run with its pinned text."""
-    return replace(run, text=pinned)

@@ -24,6 +24,7 @@ CHECKPOINT_PAGES = (
 )
 ACCEPT_S = 3.5  # Alertmanager's patience is longer; ours ends in a 503 that it repeats
 MAX_BATCH_BYTES = 16 << 20
+MAX_WAITING_BYTES = 64 << 20  # of bodies that wait for the disk; who comes then is told so at once
 Op = Callable[[sqlite3.Connection], Any]
 InboxItem = tuple[float, str, str, str, bytes]  # at, receiver, request id, webhook id, body
 
@@ -38,6 +39,8 @@ class Writer:
         self._queue: SimpleQueue[tuple[Op | InboxItem, asyncio.Future[Any]] | None] = SimpleQueue()
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._accepting: dict[asyncio.Future[Any], float] = {}
+        self._put_bytes = 0  # of bodies, written by the loop alone
+        self._taken_bytes = 0  # of bodies, written by the thread alone
         self._late: asyncio.TimerHandle | None = None
         self._closed = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
@@ -57,7 +60,14 @@ class Writer:
         return future
 
     async def accept(self, item: InboxItem) -> int:
-        """Queue one body; gives its number, 0 for one seen before. Raises: StoreError: not on disk within ACCEPT_S."""
+        """Queue one body; gives its number, 0 for one seen before.
+
+        Raises: StoreError: not on disk within ACCEPT_S, or too much waits for the disk already.
+        """
+        size = len(item[4])
+        if self._put_bytes - self._taken_bytes + size > MAX_WAITING_BYTES:  # one given up still lies in the queue
+            raise StoreError(f"store: {MAX_WAITING_BYTES >> 20} MiB wait for the disk already")
+        self._put_bytes += size
         future = self.submit(item)
         self._accepting[future] = self._loop.time()
         if self._late is None:
@@ -116,6 +126,7 @@ class Writer:
             batch.append(item)
             if isinstance(item[0], tuple):
                 size += len(item[0][4])
+                self._taken_bytes += len(item[0][4])
             if len(batch) >= MAX_BATCH or size >= MAX_BATCH_BYTES or self._queue.empty():
                 return batch, True
             item = self._queue.get()

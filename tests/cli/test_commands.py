@@ -1,0 +1,140 @@
+"""The commands as a person types them: what they print, what they write, and their exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from responder.cli import run
+from tests.daemon import alert, body, daemon
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand in an empty folder: commands take ./responder.yaml when it is there."""
+    monkeypatch.chdir(tmp_path)
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().out
+
+
+def test_what_init_writes_is_good(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["init"]) == 0
+    assert {path.name for path in Path().iterdir()} == {
+        "responder.yaml", "responder.token", "alertmanager-receiver.yml", "prometheus-scrape.yml",
+        "slack-manifest.yaml",
+    }  # fmt: skip
+    assert run(["check"]) == 0
+    assert "good" in printed(capsys)
+    assert Path("responder.token").stat().st_mode & 0o077 == 0
+
+
+def test_init_writes_over_nothing_unless_told(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("responder.yaml").write_text("listen: 127.0.0.1:1\n", "utf-8")
+    assert run(["init"]) == 1
+    assert "--force" in capsys.readouterr().err
+    assert Path("responder.yaml").read_text("utf-8") == "listen: 127.0.0.1:1\n"
+    assert run(["init", "--force"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("listn: 127.0.0.1:1\n", "responder.yaml:1: listn: unknown key"),
+        ("receivers:\n  alertmanger: {}\n", "receivers.alertmanger: no such integration"),
+        ("chat:\n  slack: {bot_token: x, chanel: y}\n", "chat.slack.chanel: unknown key"),
+        ("llm: {api_key: '${NOT_SET_ANYWHERE}'}\n", "environment variable NOT_SET_ANYWHERE is not set"),
+        ("rules: [nowhere]\n", "nowhere"),
+        ("a: [\n", "not YAML"),
+    ],
+    ids=["misspelt key", "no integration", "misspelt setting", "no variable", "no folder", "no yaml"],
+)
+def test_check_says_where_and_why(text: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("responder.yaml").write_text(text, "utf-8")
+    assert run(["check"]) == 1
+    assert said in printed(capsys)
+
+
+def test_check_names_file_and_line_of_a_bad_rule(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("responder.yaml").write_text("rules: [rules]\n", "utf-8")
+    Path("rules").mkdir()
+    Path("rules/mine.yaml").write_text("rules:\n  - name: a\n    match: ['b=~\"(\"']\n    severity: P1\n", "utf-8")
+    assert run(["check", "--json"]) == 1
+    found = json.loads(printed(capsys))
+    assert len(found["errors"]) == 1
+    assert "rules/mine.yaml:3:" in found["errors"][0]
+
+
+def test_explain_says_which_rule_and_why_not_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("body.json").write_text(json.dumps(body(alert("CompleteOutage", severity="critical"))), "utf-8")
+    assert run(["explain", "body.json"]) == 0
+    text = printed(capsys)
+    assert "CompleteOutage: P0 by rule complete-outage" in text
+    assert run(["explain", "body.json", "--json"]) == 0
+    [told] = json.loads(printed(capsys))["alerts"]
+    assert (told["rule"], told["severity"]) == ("complete-outage", "P0")
+
+
+@pytest.mark.parametrize("text", ["[]x", '{"no": "labels"}', "7"], ids=["no json", "no labels", "a number"])
+def test_explain_refuses_what_is_no_alert(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("odd.json").write_text(text, "utf-8")
+    assert run(["explain", "odd.json"]) == 1
+    assert "odd.json" in capsys.readouterr().err
+
+
+def test_commands_that_are_misused_end_with_two(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["nonsense"], ["incidents"], ["fire", "--severity", "P9"], ["demo", "--speed", "0"], []):
+        with pytest.raises(SystemExit) as ended:
+            run(arguments)
+        assert ended.value.code == 2
+    capsys.readouterr()
+
+
+def test_without_daemon_and_file_it_says_what_to_start(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("responder.yaml").write_text("listen: 127.0.0.1:1\n", "utf-8")
+    assert run(["incidents", "list"]) == 1
+    assert "responder run" in capsys.readouterr().err
+    assert run(["ledger"]) == 1
+
+
+def test_agents_are_listed_shown_and_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["agents", "list", "--json"]) == 0
+    names = [each["name"] for each in json.loads(printed(capsys))]
+    assert "debugger" in names
+    assert run(["agents", "show", "debugger"]) == 0
+    assert "debugger" in printed(capsys)
+    assert run(["agents", "show", "nobody"]) == 1
+    assert run(["agents", "check"]) == 0
+
+
+async def test_an_incident_is_read_with_and_without_its_daemon(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = {"person": "anna@example.com", "token": "t-anna", "may": ["read", "ack", "resolve"]}
+
+    async def ask(*arguments: str) -> int:
+        return await asyncio.to_thread(run, list(arguments))
+
+    async with daemon(tmp_path, api={"tokens": [token]}):
+        assert await ask("fire", "--severity", "P2", "--json") == 0
+        assert json.loads(printed(capsys))["severity"] == "P2"
+        assert await ask("incidents", "ack", "INC-1") == 0
+        assert "anna@example.com" in printed(capsys)
+        assert await ask("fire", "--severity", "P2", "--resolve") == 0
+        assert await ask("incidents", "resolve", "INC-1", "--why", "a test") == 0
+        assert await ask("ledger") == 0
+        assert await ask("incidents", "show", "INC-99") == 1
+    capsys.readouterr()
+    assert await ask("incidents", "list", "--json") == 0
+    [listed] = json.loads(printed(capsys))["incidents"]
+    assert (listed["id"], listed["status"]) == ("INC-1", "resolved")
+    assert await ask("incidents", "show", "INC-1") == 0
+    assert "ResponderTest" in printed(capsys)
+    assert await ask("incidents", "export", "INC-1") == 0
+    assert json.loads(printed(capsys))["episodes"][0]["labels"]["alertname"] == "ResponderTest"
+    assert await ask("explain", "INC-1") == 0
+    assert "responder-test: matches" in printed(capsys)
