@@ -17,7 +17,7 @@ from typing import Any, cast
 import httpx2
 from anthropic import AnthropicError, APIStatusError, AsyncAnthropic
 from anthropic.types import Message as Answer
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, Field, SecretStr
 
 from responder.errors import PermanentError, TransientError
 from responder.model import ModelReply, ModelRequest, Usage
@@ -69,9 +69,9 @@ class Models(BaseModel, frozen=True, extra="forbid"):
 class Budget(BaseModel, frozen=True, extra="forbid"):
     """USD for one incident, for one UTC day, and what a P0 may use on top of the day's."""
 
-    incident_usd: float = 2.0
-    day_usd: float = 50.0
-    p0_reserve_usd: float = 20.0
+    incident_usd: float = Field(2.0, ge=0)
+    day_usd: float = Field(50.0, ge=0)
+    p0_reserve_usd: float = Field(20.0, ge=0)
 
 
 class Settings(BaseModel, frozen=True, extra="forbid"):

@@ -128,6 +128,7 @@ class Store(Protocol):
     async def due_posts(self, now: datetime, limit: int) -> list[OutboxPost]: ...
     async def sending(self, post: OutboxPost, at: datetime) -> bool: ...  # T4 intent
     async def sent(self, post: OutboxPost, *, channel: str, ts: str, at: datetime, asked: str = "") -> None: ...  # T4
+    async def release(self, chat: str) -> None: ...  # what was put off for an error may try at once
     async def linked(self, post: OutboxPost, permalink: str) -> None: ...
     async def channel_id(self, chat: str, name: str) -> str: ...  # "" while nothing was posted there
     async def held(

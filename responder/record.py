@@ -86,6 +86,24 @@ def _timed(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: moment(value) if isinstance(value, datetime) else value for key, value in row.items()}
 
 
+def ledger_json(figures: Mapping[tuple[str, str], float], unaccounted: float) -> dict[str, Any]:
+    """Give both sides of the sum: entries and where they are, bodies and where they are."""
+
+    def figure(name: str) -> int:
+        return int(figures.get((name, ""), 0))
+
+    moved, unread, waiting = figure("bodies"), figure("bodies_unread"), figure("waiting")
+    return {
+        "entries": figure("entries"),
+        "in_open_episodes": figure("taken_open"),
+        "in_ended_episodes": figure("taken") - figure("taken_open"),
+        "suppressed": figure("suppressed"),
+        "quarantined": figure("quarantined_entries"),
+        "unaccounted": int(unaccounted),
+        "bodies": {"received": moved + waiting, "decoded": moved - unread, "quarantined": unread, "waiting": waiting},
+    }
+
+
 def number(name: str) -> int:
     """Read INC-12 or 12.
 

@@ -11,6 +11,7 @@ from responder.model import Incident, ModelReply, ModelRequest, Severity
 from responder.retry import retrying
 
 ATTEMPTS, FIRST_WAIT_S, MAX_WAIT_S = 3, 1.0, 20.0
+ROUNDS = 3
 CHARS_A_TOKEN = 3.5
 CACHE_WRITE = 1.25
 USUAL_PRICE = (2.0, 10.0)  # USD per million tokens, where none is known
@@ -63,18 +64,34 @@ async def no_analysis(parts: ChainParts, incident: Incident) -> str:
     """Say why no model will look into an incident now, "" when one will."""
     if parts.model is None:
         return parts.no_model or "no model is configured"
-    if parts.breaker.is_open(parts.clock.monotonic()):
-        return "the model does not answer"
     return await over_budget(parts, incident, 0.0)
 
 
 async def ask(parts: ChainParts, incident: Incident, request: ModelRequest) -> Paid:
-    """Ask for one turn: up to three tries of the tier, then of the fallback tier.
+    """Ask for one turn: the tier, then the fallback tier, and both again after a rest, twice at most.
+
+    Some seconds of trouble must not cost an incident its analysis; the phase's time-box ends the patience of this.
 
     Raises: OverBudget, ModelDown.
     """
     if parts.model is None:
         raise ModelDown(parts.no_model or "no model is configured")
+    paid_usd = 0.0
+    for again in range(ROUNDS):
+        found, failure, thrown_away_usd = await _round(parts, incident, request)
+        paid_usd += thrown_away_usd
+        if found is not None:
+            return replace(found, cost_usd=found.cost_usd + paid_usd)
+        if isinstance(failure, PermanentError) or again == ROUNDS - 1:
+            break
+        await parts.clock.sleep(parts.breaker.REST_S)
+    raise ModelDown(parts.redactor.text(str(failure))) from failure
+
+
+async def _round(
+    parts: ChainParts, incident: Incident, request: ModelRequest
+) -> tuple[Paid | None, ResponderError | None, float]:
+    """Ask each tier once -> (what was paid for, else why not, USD for answers that were thrown away)."""
     tiers = dict.fromkeys((request.tier, "fallback"))
     failure: ResponderError | None = None
     thrown_away_usd = 0.0
@@ -94,8 +111,8 @@ async def ask(parts: ChainParts, incident: Incident, request: ModelRequest) -> P
             failure = error
             thrown_away_usd += attempt.cost_usd
         else:
-            return Paid(reply, attempt.cost_usd + thrown_away_usd, tier)
-    raise ModelDown(parts.redactor.text(str(failure))) from failure
+            return Paid(reply, attempt.cost_usd, tier), None, thrown_away_usd
+    return None, failure, thrown_away_usd
 
 
 class _Attempt:

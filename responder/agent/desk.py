@@ -53,9 +53,11 @@ class Desk:
         """Read all that is kept of the incident."""
         return await self.parts.record(self.number)
 
-    async def call(self, tool: Tool, args: Mapping[str, Any]) -> tuple[ToolResult, Evidence]:
+    async def call(
+        self, tool: Tool, args: Mapping[str, Any], *, within_s: float = tools.MAX_TIMEOUT_S
+    ) -> tuple[ToolResult, Evidence]:
         """Call a tool -> (its result, the evidence to be stored with the step that called it)."""
-        result = await tools.call(self.parts, tool, args)
+        result = await tools.call(self.parts, tool, args, within_s=within_s)
         if not self.numbered:
             self.parts.numbers.learn(self.number, await self.record())
             self.numbered = True

@@ -20,6 +20,7 @@ from responder.model import Done, Incident, Move, Status, ToolResult
 from responder.runbooks import Check, Expect
 
 NAME = "first-look"
+CHECK_S = 5.0  # of one check: people wait for the first look, and the agents behind it
 HINTS = ("Diagnosis", "Mitigation")
 EXACT = float(1 << 53)  # whole numbers below are exact
 MAX_HINT_LINES, MAX_LINE, MAX_SHOWN = 6, 200, 160
@@ -73,7 +74,7 @@ async def _check(desk: Desk, check: Check, labels: Mapping[str, str]) -> Done:
         return Done(
             value={**value, "verdict": "no_data", "text": f"the alert has no usable label {', '.join(missing)}"}
         )
-    result, evidence = await desk.call(tool, args)
+    result, evidence = await desk.call(tool, args, within_s=CHECK_S)
     verdict = judge(check.expect, result)
     value |= {"verdict": verdict, "value": _number(result.value), "evidence": evidence.id}
     value["text"] = cut(result.text, MAX_SHOWN)
@@ -81,11 +82,11 @@ async def _check(desk: Desk, check: Check, labels: Mapping[str, str]) -> Done:
 
 
 def judge(expect: Expect, result: ToolResult) -> str:
-    """Say what an answer means: ok | failing | no_data | unavailable."""
+    """Say what an answer means: ok | failing | measured (nothing is expected) | no_data | unavailable."""
     if result.outcome in ("unavailable", "refused"):
         return "unavailable"
     if not expect.judges:
-        return result.outcome
+        return "measured" if result.outcome == "ok" else result.outcome
     holds = expect.holds(result.value if result.outcome == "ok" else None)
     return "no_data" if holds is None else "ok" if holds else "failing"
 
@@ -95,7 +96,7 @@ def line_of(check: Mapping[str, Any]) -> str:
     verdict, value = str(check.get("verdict", "")), check.get("value")
     judged = check.get("expect") not in ("any", "")
     said = value if value is not None else check.get("text", "")
-    words = f"{verdict.replace('_', ' ')}: {said}" if judged or verdict != "ok" else str(said)
+    words = f"{verdict.replace('_', ' ')}: {said}" if judged or verdict not in ("ok", "measured") else str(said)
     wanted = f", expected {check['expect']}" if judged and value is not None else ""
     why = f" ({check['text']})" if value is None and verdict == "failing" and said != check.get("text") else ""
     return f"{words}{wanted}{why}" + (f" [{check['evidence']}]" if check.get("evidence") else "")
@@ -131,7 +132,10 @@ def _summary(desk: Desk, checks: Sequence[Json]) -> str:
     by: dict[str, list[str]] = {}
     for check in checks:
         by.setdefault(str(check["verdict"]), []).append(str(check["id"]))
-    words = {"failing": "failing", "no_data": "without data", "unavailable": "not available", "ok": "ok"}
+    words = {
+        "failing": "failing", "no_data": "without data", "unavailable": "not available", "measured": "measured",
+        "ok": "ok",
+    }  # fmt: skip
     parts = [f"{', '.join(by[verdict])} {said}" for verdict, said in words.items() if verdict in by]
     return "Checks: " + "; ".join(parts) + "."
 

@@ -28,13 +28,15 @@ T = TypeVar("T")
 log = structlog.stdlib.get_logger("agent.tools")
 
 
-async def call(parts: ChainParts, tool: Tool, args: Mapping[str, Any]) -> ToolResult:
+async def call(
+    parts: ChainParts, tool: Tool, args: Mapping[str, Any], *, within_s: float = MAX_TIMEOUT_S
+) -> ToolResult:
     """Call a tool; never raises but for cancellation. The text is redacted, visible, and at most 200 000 characters.
 
     A tool that is out of reach is tried twice within its deadline. Of an unforeseen error only the class is told: its
     text may hold addresses and keys.
     """
-    name, limit_s = tool.spec.name, min(tool.spec.timeout_s, MAX_TIMEOUT_S)
+    name, limit_s = tool.spec.name, min(tool.spec.timeout_s, within_s, MAX_TIMEOUT_S)
     try:
         async with asyncio.timeout(limit_s):
             found = await retrying(

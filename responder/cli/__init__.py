@@ -10,7 +10,7 @@ from pathlib import Path
 import responder
 from responder.cli import daemon, files, incidents, rules
 from responder.errors import ResponderError
-from responder.model import Severity
+from responder.model import Severity, Status
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -59,7 +59,7 @@ def _daemon_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     one.add_argument("--json", action="store_true", help="one JSON object a line instead of the thread")
     one.add_argument("--keep", type=Path, metavar="DIR", help="where the post-mortem and the database are left")
     one = _add(commands, "fire", daemon.fire, "a marked test alert through the real door; says what became of it")
-    one.add_argument("--severity", choices=list(Severity), default=Severity.P3)
+    one.add_argument("--severity", choices=[*map(str, Severity)], default="P3")
     one.add_argument("--resolve", action="store_true", help="end the test alert again")
     _client(one)
 
@@ -121,9 +121,9 @@ def _incident_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     group = _add(commands, "incidents", None, "list, show, export, acknowledge, resolve")
     kinds = group.add_subparsers(metavar="WHAT", required=True)
     one = _add(kinds, "list", incidents.listing, "newest first, open and ended alike")
-    one.add_argument("--status", action="append", help="detecting, investigating, ..., or open")
-    one.add_argument("--severity", action="append", choices=list(Severity))
-    one.add_argument("--limit", type=int, default=50)
+    one.add_argument("--status", action="append", choices=[*map(str, Status), "open"])
+    one.add_argument("--severity", action="append", choices=[*map(str, Severity)])
+    one.add_argument("--limit", type=_count, default=50, metavar="N", help="how many, 1 to 200 (default 50)")
     _client(one)
     for name, command, text in (
         ("show", incidents.show, "one incident for reading"),
@@ -161,6 +161,13 @@ def _client(one: argparse.ArgumentParser) -> None:
     one.add_argument("--url", help="the daemon (default: `listen` of the configuration)")
     one.add_argument("--token", help="a person's token (default: the first of api.tokens)")
     one.add_argument("--json", action="store_true")
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 200:  # noqa: PLR2004 - a page of the API
+        raise argparse.ArgumentTypeError(f"{text} is not between 1 and 200")
+    return value
 
 
 def _speed(text: str) -> float:

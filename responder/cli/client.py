@@ -11,7 +11,8 @@ import aiohttp
 
 from responder import config
 from responder.errors import ConfigError, PermanentError, StoreError
-from responder.record import full_json, listed_json
+from responder.metrics import unaccounted
+from responder.record import full_json, ledger_json, listed_json
 from responder.store.sqlite import reads
 
 TIMEOUT_S = 15.0
@@ -56,6 +57,14 @@ class Client:
             episodes = reads.some_episodes(connection, [each.id for each in found])
             return {"incidents": [listed_json(each, episodes[each.id]) for each in found], "next": None}
 
+    def ledger(self) -> dict[str, Any]:
+        """Give the ledger from the daemon, or from the file."""
+        try:
+            return self.get("/api/ledger")
+        except Unreachable as error:
+            figures = reads.figures(self._file(error))
+            return ledger_json(figures, unaccounted(figures))
+
     def incident(self, number: int) -> dict[str, Any]:
         """Give one incident whole. Raises: PermanentError: there is none."""
         try:
@@ -74,7 +83,7 @@ class Client:
         if not path.exists():
             raise Unreachable(f"{error}, and there is no database {path}") from error
         try:
-            connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+            connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
             connection.execute("SELECT 1 FROM incident LIMIT 1")
         except sqlite3.Error as failure:
             raise StoreError(f"{path}: {failure}") from failure

@@ -25,7 +25,7 @@ def listing(parsed: Namespace) -> int:
         columns = ("incident", "severity", "status", "opened", "firing", "title")
         draw.table(columns, [_row(each) for each in found["incidents"]])
         if found["next"]:
-            draw.say("more: --limit")
+            draw.say("there are more: --limit 200, or the API's cursor")
     return 0
 
 
@@ -84,7 +84,7 @@ def postmortem(parsed: Namespace) -> int:
 
 def ledger(parsed: Namespace) -> int:
     """Print both sides of the sum; exit 1 when an entry is unaccounted for."""
-    found = Client(parsed).get("/api/ledger")
+    found = Client(parsed).ledger()
     if parsed.json:
         draw.as_json(found)
     else:

@@ -14,7 +14,7 @@ from responder.errors import StoreError
 from responder.metrics import unaccounted
 from responder.model import Severity, Status
 from responder.ports import Store
-from responder.record import brief_json, full_json, listed_json, number
+from responder.record import brief_json, full_json, ledger_json, listed_json, number
 from responder.workers.people import People
 
 MAX_PAGE = 200
@@ -77,6 +77,10 @@ class IncidentApi:
             "note": lambda: people.note(wanted, person, _text(body)),
         }
         incident = await acts[verb]()
+        if verb == "raise" and incident is not None and incident.severity != _severity(body):
+            raise _refuse(
+                409, f"{incident.name} is {incident.severity} and {incident.status}: {_severity(body)} is no raise"
+            )
         if incident is None:
             raise _refuse(404, f"no incident INC-{wanted}")
         return _json(brief_json(incident))
@@ -85,19 +89,7 @@ class IncidentApi:
         """What came in, and where it is: both sides of the sum, from one snapshot."""
         self._person(request, "read")
         figures = await self._store.figures()
-
-        def figure(name: str) -> int:
-            return int(figures.get((name, ""), 0))
-
-        held = {
-            "in_open_episodes": figure("taken_open"),
-            "in_ended_episodes": figure("taken") - figure("taken_open"),
-            "suppressed": figure("suppressed"),
-            "quarantined": figure("quarantined_entries"),
-        }
-        moved, unread, waiting = figure("bodies"), figure("bodies_unread"), figure("waiting")
-        bodies = {"received": moved + waiting, "decoded": moved - unread, "quarantined": unread, "waiting": waiting}
-        return _json({"entries": figure("entries"), **held, "unaccounted": int(unaccounted(figures)), "bodies": bodies})
+        return _json(ledger_json(figures, unaccounted(figures)))
 
     def _person(self, request: web.Request, needs: str) -> str:
         """Say who asks. Raises: 401, 403 as JSON."""
@@ -203,6 +195,7 @@ def _json(value: object) -> web.Response:
 def _refuse(status: int, text: str) -> web.HTTPException:
     kinds: dict[int, type[web.HTTPException]] = {
         400: web.HTTPBadRequest, 401: web.HTTPUnauthorized, 403: web.HTTPForbidden, 404: web.HTTPNotFound,
+        409: web.HTTPConflict,
         503: web.HTTPServiceUnavailable,
     }  # fmt: skip
     said = orjson.dumps({"error": text.encode("utf-8", "replace").decode()}).decode()

@@ -23,6 +23,7 @@ from responder.rules import RuleSet
 from responder.thread import draw_head
 from responder.workers.inbox import wait_any
 
+RELEASE_S = 2.0  # a chat that failed for longer and answers again gets all that waits for it
 AT_ONCE = 16  # threads of one chat: a chat that hangs keeps no other waiting
 FOR_THE_WORST = 4  # of them, for P0 and P1 alone
 LOOKS_FOR_S = 30.0  # when looking fails for so long, a P0 or P1 goes out again
@@ -51,10 +52,12 @@ class Outbox:
         self._store, self._chats, self._rules = store, chats, rules
         self._clock, self._metrics = clock, metrics
         self._busy: dict[tuple[int, str], asyncio.Task[None]] = {}
+        self._troubled: dict[str, float] = {}  # chat -> since when it fails, monotonic
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send until `stop`, then let what is under way finish."""
         bell = self._store.bell("outbox")
+        await self._release(*self._chats)  # what was put off under settings that may have been mended
         try:
             while not stop.is_set():
                 bell.clear()
@@ -171,9 +174,19 @@ class Outbox:
             await self._refused(chat, post, error, channel)
         else:
             await self._store.sent(post, channel=where, ts=ts, asked=channel, at=self._clock.now())
+            if self._clock.monotonic() - self._troubled.get(post.chat, float("inf")) >= RELEASE_S:
+                await self._release(post.chat)  # it answers again: the worst first, not whose timer ends first
             self._measure(post, incident, edit=edit)
             if post.kind == "head" and not edit:
                 await self._link(chat, post, where, ts)
+
+    async def _release(self, *chats: str) -> None:
+        for chat in chats:
+            self._troubled.pop(chat, None)
+            try:
+                await self._store.release(chat)
+            except StoreError as error:
+                log.error("posts not released", chat=chat, error=str(error))
 
     async def _link(self, chat: Chat, post: OutboxPost, channel: str, ts: str) -> None:
         """Keep the thread's address; nothing waits for it, and a chat without one is as good."""
@@ -189,6 +202,7 @@ class Outbox:
         if error.retry_after_s is not None:
             await self._hold(post, str(error), seconds=error.retry_after_s, whole_channel=True)
             return
+        self._troubled.setdefault(post.chat, self._clock.monotonic())
         wait = min(MAX_WAIT_S, 0.5 * 2 ** min(post.attempts, 10))
         await self._hold(post, str(error), seconds=wait, state="queued" if edit else "sending")
 
@@ -200,6 +214,7 @@ class Outbox:
         elsewhere = channel != chat.channel and error.code in REROUTED and not post.thread_ts
         log.error("post refused", incident=f"INC-{post.incident}", chat=post.chat, channel=channel, error=str(error))
         if error.code in MENDED and not elsewhere:
+            self._troubled.setdefault(post.chat, self._clock.monotonic())
             wait = min(MAX_MEND_S, FIRST_MEND_S * 2 ** min(post.attempts, 10))
             await self._hold(post, str(error), seconds=wait)
             return

@@ -302,7 +302,16 @@ async def test_without_an_answer_the_chain_goes_on_and_says_so(tmp_path: Path, e
         post = await one.post("Phase triage")
     assert "model unavailable" in post["title"]
     assert {each.tier for each in model.requests} == {"fast", "fallback"}
-    assert len(model.requests) <= 5
+    assert len(model.requests) <= 7  # five, then one more after each rest
+
+
+async def test_some_seconds_of_trouble_cost_no_incident_its_analysis(tmp_path: Path) -> None:
+    def answer(_: ModelRequest) -> Any:
+        return TransientError("529") if one.clock.monotonic() < 7 else reply(report())
+
+    async with world(tmp_path, SayingModel(answer)) as one:
+        assert await one.run() == "done"
+        assert (await one.post("Phase triage"))["title"] == "Phase triage: done"
 
 
 async def test_a_model_that_is_gone_is_replaced_by_the_fallback(tmp_path: Path) -> None:
@@ -323,8 +332,7 @@ async def test_after_five_failures_the_model_is_left_alone_for_a_minute(tmp_path
         await one.clock.sleep(61)
         assert one.parts.breaker.enters(one.clock.monotonic())
         assert not one.parts.breaker.enters(one.clock.monotonic())
-        assert "the model does not answer" in (await one.post("Phase again"))["body"]
-    assert asked == 5
+    assert asked <= 10  # five, and then one a minute, for two phases with two rests each
 
 
 async def test_a_question_that_is_refused_keeps_no_other_incident_from_the_model(tmp_path: Path) -> None:

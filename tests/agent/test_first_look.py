@@ -129,7 +129,7 @@ async def test_an_agent_looks_next_when_there_is_a_model(tmp_path: Path) -> None
         ("< 1", "unavailable", None, "unavailable"),
         ("no data", "unavailable", None, "unavailable"),
         ("< 1", "refused", None, "unavailable"),
-        ("any", "ok", None, "ok"),
+        ("any", "ok", None, "measured"),
         ("any", "no_data", None, "no_data"),
     ],
 )

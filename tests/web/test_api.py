@@ -242,8 +242,9 @@ async def test_resolving_twice_is_one_resolution_with_its_reason(at: Web) -> Non
 
 
 async def test_raising_twice_is_one_page_and_lowering_is_none(at: Web) -> None:
-    for severity in ("P0", "P0", "P3"):
+    for severity in ("P0", "P0"):
         assert (await act(at, "raise", severity=severity)).json["severity"] == "P0"
+    assert (await act(at, "raise", severity="P3")).status == 409
     assert len(await at.at.posts(1, "page")) == 1
 
 

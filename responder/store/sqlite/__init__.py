@@ -150,6 +150,11 @@ class SqliteStore:
         """T4 outcome of a post; `asked` is the channel's name as we knew it."""
         await self._write(lambda connection: steps.sent(connection, post, channel, ts, at, asked), "outbox")
 
+    async def release(self, chat: str) -> None:
+        """Let all posts of a chat try at once: it answers again, or we started with what may be new settings."""
+        sql = "UPDATE post SET not_before = 0 WHERE chat = ? AND state IN ('queued', 'sending') AND not_before > 0"
+        await self._write(lambda connection: connection.execute(sql, (chat,)).rowcount, "outbox")
+
     async def linked(self, post: OutboxPost, permalink: str) -> None:
         """Keep a thread's address."""
         sql = "UPDATE thread SET permalink = ? WHERE incident = ? AND chat = ?"
