@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import sys
 from argparse import Namespace
@@ -13,15 +14,16 @@ from typing import Any
 import orjson
 
 from responder import config, plugins
-from responder.app import read_files, shipped
+from responder.app import SystemClock, SystemIds, guarded, read_files, shipped
 from responder.cli import show as draw
 from responder.cli.client import Client
 from responder.errors import ConfigError, FileError, PayloadError
 from responder.integrations.alertmanager import Alertmanager, Settings
 from responder.llm import Settings as LlmSettings
-from responder.model import Alert, identify
+from responder.model import Alert, Severity, identify
+from responder.ports import Surroundings
 from responder.record import number
-from responder.rules import RulesError, load
+from responder.rules import RulesError, RuleSet, load
 from responder.runbooks import Library, load_library
 
 
@@ -31,7 +33,7 @@ def check(parsed: Namespace) -> int:
     warnings: list[str] = []
     try:
         settings = config.load(parsed.config)
-        plugins.choose(settings)
+        asyncio.run(_doors(settings, plugins.choose(settings)))
         config.read_section(LlmSettings, "llm", settings.llm)
     except (ConfigError, FileError) as error:
         return _report([str(error)], [], parsed.json)
@@ -42,9 +44,25 @@ def check(parsed: Namespace) -> int:
         paths = settings.rules or (shipped("rules"),)
         rules = load(paths, runbooks=library.runbooks.keys(), shipped=shipped("rules") / "policy.yaml")
         warnings += map(str, rules.warnings)
+        errors += _chains(rules, library)
     except RulesError as error:
         errors += map(str, error.errors)
     return _report(errors, warnings, parsed.json)
+
+
+async def _doors(settings: config.Settings, chosen: list[plugins.Chosen]) -> None:
+    """Refuse what `run` would refuse: a door without a secret that strangers can reach."""
+    receivers = [each for each in chosen if each.section == "receivers"]
+    async with plugins.open_parts(receivers, Surroundings(SystemClock(), SystemIds())) as parts:
+        guarded(settings, parts.receivers)
+
+
+def _chains(rules: RuleSet, library: Library) -> list[str]:
+    """Name the severities whose chain does not exist."""
+    named = {severity: rules.policy.of(severity).chain for severity in Severity}
+    known = ", ".join(sorted(library.chains))
+    missing = [(severity, chain) for severity, chain in named.items() if chain not in library.chains]
+    return [f"policy: {severity}: no chain {chain!r}; known: {known}" for severity, chain in missing]
 
 
 def _report(errors: list[str], warnings: list[str], as_json: bool) -> int:
@@ -65,7 +83,10 @@ def explain(parsed: Namespace) -> int:
         return _explain_incident(parsed)
     rules = read_files(config.load(parsed.config)).rules
     told = []
-    for alert in read_alerts(parsed.what):
+    alerts = read_alerts(parsed.what)
+    if not alerts:
+        raise PayloadError(f"{parsed.what} holds no alert")
+    for alert in alerts:
         explained = rules.explain(alert)
         told.append({"alert": alert.name, "labels": dict(alert.labels), "firing": alert.firing} | explained.as_dict()
                     | {"runbook": explained.decision.runbook, "channel": explained.decision.channel})  # fmt: skip
@@ -167,13 +188,15 @@ api:
 _RECEIVER = """# Into alertmanager.yml: our route first, with `continue`; the last one for whom the root alone
 # has served until now, because the root hears only what no route took.
 route:
+  receiver: people # yours, as before
   routes:
     - receiver: responder
       continue: true
       group_interval: 1m
     # your own routes
-    - receiver: YOUR-ROOT-RECEIVER
+    - receiver: people
 receivers:
+  - name: people # yours, as before
   - name: responder
     webhook_configs:
       - url: http://127.0.0.1:8080/webhooks/alertmanager

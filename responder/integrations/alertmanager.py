@@ -81,6 +81,8 @@ class Alertmanager:
             return Decoded((), (BadEntry(f"not JSON: {str(error)[:200]}", body, 0),))
         if not isinstance(found, dict) or not isinstance(found.get("alerts"), list):
             return Decoded((), (BadEntry('no list "alerts"; is a `payload:` set in the receiver?', body, 0),))
+        if body.count(b'"status"') > len(found["alerts"]) + 1:
+            found = _said_twice(body, found)
         alerts, bad = [], []
         for element in found["alerts"]:
             try:
@@ -108,6 +110,22 @@ def read_json(body: bytes) -> Any:
         wide = body[:2] in (b"\xff\xfe", b"\xfe\xff")
         text = body.decode("utf-16") if wide else body.decode("utf-8-sig", "replace")
         return _scrubbed(json.loads(text, parse_constant=str, parse_int=_number))
+
+
+def _said_twice(body: bytes, found: Any) -> Any:
+    """Read again where an alert may say its status twice: `firing` wins, for when unsure, it fires and it pages."""
+    try:
+        again = json.loads(body.decode("utf-8", "replace"), object_pairs_hook=_firing_wins)
+    except (ValueError, RecursionError):
+        return found
+    return again if isinstance(again, dict) and isinstance(again.get("alerts"), list) else found
+
+
+def _firing_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    kept = dict(pairs)
+    if kept.get("status") == "resolved" and ("status", "firing") in pairs:
+        kept["status"] = "firing"
+    return kept
 
 
 def _number(digits: str) -> int | str:

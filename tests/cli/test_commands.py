@@ -49,9 +49,22 @@ def test_init_writes_over_nothing_unless_told(capsys: pytest.CaptureFixture[str]
         ("chat:\n  slack: {bot_token: x, chanel: y}\n", "chat.slack.chanel: unknown key"),
         ("llm: {api_key: '${NOT_SET_ANYWHERE}'}\n", "environment variable NOT_SET_ANYWHERE is not set"),
         ("rules: [nowhere]\n", "nowhere"),
+        ("listen: 0.0.0.0:1\n", "has no secret"),
+        ("listen: 127.0.0.1:99999\n", "is not HOST:PORT"),
+        ("llm: {budget: {day_usd: -1}}\n", "llm.budget.day_usd"),
         ("a: [\n", "not YAML"),
     ],
-    ids=["misspelt key", "no integration", "misspelt setting", "no variable", "no folder", "no yaml"],
+    ids=[
+        "misspelt key",
+        "no integration",
+        "misspelt setting",
+        "no variable",
+        "no folder",
+        "open door",
+        "no port",
+        "debt",
+        "no yaml",
+    ],
 )
 def test_check_says_where_and_why(text: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("responder.yaml").write_text(text, "utf-8")
@@ -79,7 +92,9 @@ def test_explain_says_which_rule_and_why_not_the_others(capsys: pytest.CaptureFi
     assert (told["rule"], told["severity"]) == ("complete-outage", "P0")
 
 
-@pytest.mark.parametrize("text", ["[]x", '{"no": "labels"}', "7"], ids=["no json", "no labels", "a number"])
+@pytest.mark.parametrize(
+    "text", ["[]", "[]x", '{"no": "labels"}', "7"], ids=["none", "no json", "no labels", "a number"]
+)
 def test_explain_refuses_what_is_no_alert(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("odd.json").write_text(text, "utf-8")
     assert run(["explain", "odd.json"]) == 1
