@@ -99,7 +99,7 @@ def grew(move: Move, incident: Incident, alerts: Sequence[Alert], now: datetime,
         move.signals.append((ref(bigger), "episodes", {"firing": bigger.firing}))
     said = listed(alerts)
     verb = "fires again" if incident.status is Status.MONITORING else "joined"
-    reply(move, bigger, f"{len(alerts)} alert{'s' * (len(alerts) > 1)} {verb}: {said}")
+    reply(move, bigger, f"{len(alerts)} alert{'s' * (len(alerts) > 1)} {verb}: {said}", kind="joined")
     line(move, bigger, now, "joined", said)
     return bigger
 
@@ -209,10 +209,10 @@ def page(move: Move, incident: Incident, text: str, mention: str) -> None:
     ]
 
 
-def reply(move: Move, incident: Incident, text: str) -> None:
+def reply(move: Move, incident: Incident, text: str, *, kind: str = "reply") -> None:
     """Add a line to the thread, and an edit of the head."""
     move.posts += [
-        Post(ref(incident), "reply", incident.severity, Message(title="", body=text)),
+        Post(ref(incident), kind, incident.severity, Message(title="", body=text)),
         Post(ref(incident), "head", incident.severity),
     ]
 

@@ -193,7 +193,8 @@ class Marker:
 class Post:
     """A message to be written into the outbox. A head carries no message: it is drawn from the incident when sent.
 
-    kind: head (the thread's first message, edited in place later) | reply | page (a reply that mentions and is also
+    kind: head (the thread's first message, edited in place later) | reply | joined (a reply that may be told together
+    with others of its kind) | page (a reply that mentions and is also
     shown in the channel) | notice (a message of its own in `channel`).
     """
 

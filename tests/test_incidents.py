@@ -136,7 +136,7 @@ def test_growing_in_monitoring_goes_back_to_investigating_without_a_page() -> No
     move = Move()
     again = incidents.grew(move, incident(status=Status.MONITORING, monitoring_at=NOW, firing=0), [alert()], NOW)
     assert (again.status, again.monitoring_at, again.firing) == (Status.INVESTIGATING, None, 1)
-    assert kinds(move) == ["reply", "head"]
+    assert kinds(move) == ["joined", "head"]
     assert [topic for _, topic, _ in move.signals] == ["episodes"]
 
 

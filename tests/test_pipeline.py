@@ -98,7 +98,7 @@ def test_another_instance_of_an_open_group_joins_without_a_page() -> None:
     assert pages(move) == 0
     assert (move.changed[0].firing, move.changed[0].episodes) == (2, 2)
     assert only_new(move).incident == 1
-    assert {post.kind for post in move.posts} == {"reply", "head"}
+    assert {post.kind for post in move.posts} == {"joined", "head"}
 
 
 def test_two_groups_in_one_body_are_two_incidents_with_a_page_each() -> None:

@@ -23,6 +23,7 @@ from responder.rules import RuleSet
 from responder.thread import draw_head
 from responder.workers.inbox import wait_any
 
+MAX_FOLDED, FOLDED_LINES = 1000, 8  # posts told together, and how many of their lines are shown
 RELEASE_S = 2.0  # a chat that failed for longer and answers again gets all that waits for it
 AT_ONCE = 16  # threads of one chat: a chat that hangs keeps no other waiting
 FOR_THE_WORST = 4  # of them, for P0 and P1 alone
@@ -127,7 +128,22 @@ class Outbox:
         if not await self._store.sending(post, self._clock.now()):
             return
         post = replace(post, looking_since=None)  # if nobody can tell again, looking begins anew
+        folded: list[int] = []
+        if post.kind == "joined" and not again:
+            post, folded = await self._fold(post)
         await self._send(chat, post, incident, edit=edit, again=again)
+        if folded and await self._store.settled(post):
+            await self._store.folded(folded)
+
+    async def _fold(self, post: OutboxPost) -> tuple[OutboxPost, list[int]]:
+        """Tell who joined in one message, however many lines wait: a storm must not take hours to be told."""
+        others = await self._store.like(post, MAX_FOLDED)
+        if not others or post.message is None:
+            return post, []
+        bodies = [post.message.body, *(body for _, body in others)]
+        more = len(bodies) - FOLDED_LINES
+        lines = [*bodies[:FOLDED_LINES], *([f"… and {more} more updates of this kind"] if more > 0 else [])]
+        return replace(post, message=replace(post.message, body="\n".join(lines))), [number for number, _ in others]
 
     async def _look(self, chat: Chat, post: OutboxPost, incident: Incident) -> bool | None:
         """Look for a post that may have arrived.

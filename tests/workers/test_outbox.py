@@ -531,3 +531,18 @@ async def test_a_storm_goes_out_worst_first_and_each_once(out: Sending) -> None:
     assert out.chat.said[0].message.severity is P0
     assert await out.at.figure("posts_waiting") == 0
     assert after() == NOW
+
+
+async def test_many_who_joined_while_the_channel_rests_are_told_in_one_message(out: Sending) -> None:
+    await out.at.post(entry(severity="critical", instance="0"))
+    await out.all()
+    for n in range(1, 31):
+        await out.at.post(entry(severity="critical", instance=str(n)))
+    await out.queue("reply", "a line behind them")
+    await out.all()
+    bodies = [said.message.body for said in out.chat.said[1:]]
+    joined = [body for body in bodies if "joined" in body]
+    assert len(joined) == 1
+    assert joined[0].endswith("… and 22 more updates of this kind")
+    assert bodies[-1] == "a line behind them"
+    assert await out.at.figure("posts_waiting", "") == 0

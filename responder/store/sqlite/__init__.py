@@ -155,6 +155,20 @@ class SqliteStore:
         sql = "UPDATE post SET not_before = 0 WHERE chat = ? AND state IN ('queued', 'sending') AND not_before > 0"
         await self._write(lambda connection: connection.execute(sql, (chat,)).rowcount, "outbox")
 
+    async def like(self, post: OutboxPost, limit: int) -> list[tuple[int, str]]:
+        """Later posts of the same thread and kind that wait as well: (id, body)."""
+        return await self._hot.read(reads.like, post, limit)
+
+    async def settled(self, post: OutboxPost) -> bool:
+        """Whether a post has arrived."""
+        return await self._hot.read(reads.settled, post.id)
+
+    async def folded(self, numbers: Sequence[int]) -> None:
+        """Write that posts were told as part of another."""
+        sql = "UPDATE post SET state = 'folded' WHERE id = ? AND state = 'queued'"
+        rows = [(number,) for number in numbers]
+        await self._write(lambda connection: connection.executemany(sql, rows).rowcount)
+
     async def linked(self, post: OutboxPost, permalink: str) -> None:
         """Keep a thread's address."""
         sql = "UPDATE thread SET permalink = ? WHERE incident = ? AND chat = ?"

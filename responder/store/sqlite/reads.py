@@ -147,6 +147,18 @@ def some_episodes(connection: sqlite3.Connection, numbers: Sequence[int]) -> dic
     return found
 
 
+def settled(connection: sqlite3.Connection, number: int) -> bool:
+    """Whether a post has arrived."""
+    return connection.execute("SELECT 1 FROM post WHERE id = ? AND state = 'sent'", (number,)).fetchone() is not None
+
+
+def like(connection: sqlite3.Connection, post: OutboxPost, limit: int) -> list[tuple[int, str]]:
+    """Later posts of the same thread and kind that wait as well: (id, body)."""
+    sql = """SELECT id, message ->> 'body' FROM post WHERE incident = ? AND chat = ? AND kind = ? AND state = 'queued'
+      AND id > ? ORDER BY id LIMIT ?"""
+    return list(connection.execute(sql, (post.incident, post.chat, post.kind, post.id, limit)))
+
+
 def due_runs(connection: sqlite3.Connection, now: float, limit: int) -> list[Run]:
     """Open runs whose timer or signal is due, worst first; so many of each kind: chains never crowd out a watch."""
     sql = """SELECT r.id, r.incident, r.kind, r.n, r.epoch, t.body, due.severity FROM (
