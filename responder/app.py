@@ -35,6 +35,7 @@ from responder.web.door import Door
 from responder.web.guard import Guard
 from responder.web.server import Health, open_server
 from responder.workers.inbox import Inbox
+from responder.workers.mirror import MirrorChat
 from responder.workers.outbox import Outbox
 from responder.workers.people import People
 from responder.workers.runs import Runs
@@ -125,6 +126,21 @@ def read_files(settings: Settings) -> Files:
 
 
 @dataclass(slots=True)
+class _LateStore:
+    """Takes what integrations submit to our own inbox; they are opened before there is one."""
+
+    clock: Clock
+    ids: Ids
+    store: SqliteStore | None = None
+
+    async def submit(self, receiver: str, body: bytes) -> None:
+        """Accept a body as if it had been sent. Raises: StoreError."""
+        if self.store is None:
+            raise StoreError("the store is not open yet")
+        await self.store.accept(receiver, body, at=self.clock.now(), request_id=self.ids.token(), webhook_id="")
+
+
+@dataclass(slots=True)
 class Overrides:
     """What a test or the demo puts in place of the real thing; None leaves it."""
 
@@ -178,7 +194,8 @@ async def run(
     assert isinstance(llm_settings, llm.Settings)
     broken: list[str] = []
     async with AsyncExitStack() as opened:
-        around = Surroundings(clock, ids, settings.base_url)
+        late = _LateStore(clock, ids)
+        around = Surroundings(clock, ids, settings.base_url, late.submit)
         parts = await opened.enter_async_context(open_parts(chosen, around))
         guarded(settings, parts.receivers)
         if over.chats is not None:
@@ -196,10 +213,12 @@ async def run(
                 settings.sqlite_path,
                 clock,
                 chats=list(parts.chats),
+                mirrors=list(parts.mirrors),
                 on_commit=metrics.commit.observe,
                 on_broken=on_broken,
             )
         )
+        late.store = store
         redactor = Redactor(secrets_of(chosen, llm_settings, settings))
         wired = _Wired(settings, files, store, parts, metrics, clock, ids, redactor)
         kinds = wired.kinds(tools, model, llm_settings)
@@ -219,7 +238,7 @@ async def run(
 def _metrics(parts: Parts, tools: Mapping[str, Tool], files: Files, llm_settings: llm.Settings) -> Metrics:
     metrics = Metrics(
         receivers=list(parts.receivers),
-        chats=list(parts.chats),
+        chats=[*parts.chats, *parts.mirrors],
         tools=list(tools),
         models=sorted(set(llm_settings.tiers().values())),
         rules=[rule.name for rule in files.rules.rules] + [files.rules.backstop.name],
@@ -283,7 +302,9 @@ class _Wired:
     async def work(self, stop: asyncio.Event, door: Door, kinds: Mapping[str, RunFn], tick_s: float) -> None:
         """Run the workers until `stop`; what they have begun has `drain_s` to finish."""
         inbox = Inbox(self.store, self.parts.receivers, self.rules, self.clock)
-        outbox = Outbox(self.store, self.parts.chats, self.rules, self.clock, self.metrics, self.redactor)
+        chats: dict[str, Chat] = dict(self.parts.chats)
+        chats |= {name: MirrorChat(name, mirror) for name, mirror in self.parts.mirrors.items()}
+        outbox = Outbox(self.store, chats, self.rules, self.clock, self.metrics, self.redactor)
         runs = Runs(self.store, kinds, self.clock, tick_s=tick_s)
         tasks = [
             asyncio.create_task(inbox.run(stop), name="inbox"),

@@ -17,11 +17,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from responder.model import Alert, Decision, Incident, Message, Move, Post, Ref, Severity, Status, TimelineEntry
+from responder.model import (
+    Alert,
+    Decision,
+    Incident,
+    Message,
+    Move,
+    News,
+    Post,
+    Ref,
+    Severity,
+    Status,
+    TimelineEntry,
+)
 
 REOPEN_WITHIN = timedelta(minutes=30)
 PERSON_HOLDS = timedelta(hours=1)  # a person resolved it while it still fired
 MAX_TITLE, MAX_SUMMARY, MAX_SYSTEMS, MAX_VALUE = 400, 800, 12, 120  # shown shorter, after secrets are masked
+MAX_LINKS = 20
 MAX_FACTS = 256  # distinct values kept for `raise`
 
 
@@ -125,8 +138,26 @@ def thinned(move: Move, incident: Incident, alerts: Sequence[Alert], now: dateti
     return replace(incident, firing=max(0, incident.firing - len(alerts)))
 
 
-def acknowledged(move: Move, incident: Incident, person: str, now: datetime) -> Incident:
-    """A person takes it: the acknowledge clock stops. Repeating it changes nothing."""
+def linked(move: Move, incident: Incident, system: str, its_name: str) -> Incident:
+    """The incident has a name elsewhere: what becomes of it is told there. A known one changes nothing."""
+    if (system, its_name) in incident.links or len(incident.links) >= MAX_LINKS:
+        return incident
+    said = Message(title=incident.title, severity=incident.severity)
+    move.posts.append(Post(ref(incident), "linked", incident.severity, said, its_name, system))
+    return replace(incident, links=(*incident.links, (system, its_name)))
+
+
+def heard(move: Move, incident: Incident, news: News, now: datetime) -> Incident:
+    """Something was said of it elsewhere: done here too, and not told back to where it comes from."""
+    person = cut(f"{news.person or 'somebody'} in {news.source}", MAX_VALUE)
+    if news.kind == "acknowledged":
+        return acknowledged(move, incident, person, now, origin=news.source)
+    noted(move, incident, person, cut(news.text, MAX_SUMMARY), now, origin=news.source)
+    return incident
+
+
+def acknowledged(move: Move, incident: Incident, person: str, now: datetime, *, origin: str = "") -> Incident:
+    """A person takes it, here or in `origin`: the acknowledge clock stops. Repeating it changes nothing."""
     if incident.status.ended or incident.acknowledged_at is not None:
         return incident
     status = Status.INVESTIGATING if incident.status is Status.DETECTING else incident.status
@@ -134,6 +165,7 @@ def acknowledged(move: Move, incident: Incident, person: str, now: datetime) -> 
         incident, acknowledged_at=now, acknowledged_by=person, commander=incident.commander or person, status=status
     )
     reply(move, taken, f"Acknowledged by {person}.")
+    _tell_elsewhere(move, taken, "acknowledged", f"Acknowledged by {person}.", origin)
     move.signals.append((ref(taken), "acknowledged", {"by": person}))
     line(move, taken, now, "acknowledged", f"by {person}")
     return taken
@@ -147,6 +179,7 @@ def resolved(move: Move, incident: Incident, person: str, why: str, now: datetim
     took = duration((now - incident.opened_at).total_seconds())
     by = f" by {person}" if person else ""
     reply(move, over, f"Resolved{by} after {took}. {why}".strip())
+    _tell_elsewhere(move, over, "resolved", f"Resolved{by} after {took}. {why}".strip(), "")
     move.signals.append((ref(over), "resolved", {"by": person}))
     line(move, over, now, "resolved", f"{by.strip()} {why}".strip() or "held")
     return over
@@ -170,9 +203,10 @@ def watching(move: Move, incident: Incident, why: str, now: datetime) -> Inciden
     return replace(incident, status=Status.MONITORING, monitoring_at=now)
 
 
-def noted(move: Move, incident: Incident, person: str, text: str, now: datetime) -> None:
+def noted(move: Move, incident: Incident, person: str, text: str, now: datetime, *, origin: str = "") -> None:
     """A person's note: in the record and in the thread."""
     reply(move, incident, f"{person}: {text}")
+    _tell_elsewhere(move, incident, "note", f"{person}: {text}", origin)
     line(move, incident, now, "note", f"{person}: {text}")
 
 
@@ -215,6 +249,13 @@ def reply(move: Move, incident: Incident, text: str, *, kind: str = "reply") -> 
         Post(ref(incident), kind, incident.severity, Message(title="", body=text)),
         Post(ref(incident), "head", incident.severity),
     ]
+
+
+def _tell_elsewhere(move: Move, incident: Incident, kind: str, text: str, origin: str) -> None:
+    for system, its_name in incident.links:
+        if system != origin:
+            said = Message(title="", body=text, severity=incident.severity)
+            move.posts.append(Post(ref(incident), kind, incident.severity, said, its_name, system))
 
 
 def head(move: Move, incident: Incident) -> None:

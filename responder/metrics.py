@@ -16,7 +16,7 @@ from responder.model import Severity
 
 SEVERITIES = tuple(Severity)
 WEBHOOK_OUTCOMES = (
-    "accepted", "duplicate", "unauthorized", "forbidden", "method",
+    "accepted", "duplicate", "unauthorized", "forbidden", "method", "unready",
     "closing", "overload", "timeout", "broken", "too_large", "store",
 )  # fmt: skip
 MAX_RULES = 1000  # series of rule_hits; rules behind that are summed as "other"

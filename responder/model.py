@@ -62,6 +62,8 @@ class Alert:
     ended_at: datetime | None = None
     generator_url: str = ""
     entries: int = 1
+    ref: str = ""  # the sender's own name of its incident, where it can be told what becomes of it
+    alias: str = ""  # equal for two sources that report the same group: PagerDuty's incident_key of Alertmanager's
 
     @property
     def name(self) -> str:
@@ -76,6 +78,18 @@ class BadEntry:
     reason: str
     raw: bytes
     entries: int  # 1 for an element, 0 for a body whose entries nobody can count
+    quiet: bool = False  # kept, but nobody is paged: an event of a kind that says nothing about alerts
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What was said elsewhere about an alert's incident. kind: acknowledged | note."""
+
+    identity: str  # of the alert whose incident it is about
+    source: str
+    kind: str
+    person: str
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +101,22 @@ class Decoded:
     group_key: str = ""
     truncated: int = 0  # alerts that the sender says it left out
     sender: str = ""  # which peer sent it, for messages about the sender
+    news: tuple[News, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Muted:
+    """Why an alert opens no incident: silence | maintenance | inhibition | heartbeat, and one line for people."""
+
+    kind: str = ""
+    why: str = ""
+
+    def __bool__(self) -> bool:
+        """Whether it is muted at all."""
+        return self.kind != ""
+
+
+HEARD = Muted()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +134,7 @@ class Episode:
     received_at: datetime  # when its last news came
     incident: int | None
     generator_url: str = ""
+    muted: Muted = HEARD
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +152,8 @@ class Decision:
     tried: tuple[tuple[str, str | None], ...] = ()
     revision: str = ""
     distinct: tuple[tuple[str, str], ...] = ()  # (label, value) that the rule's `raise` counts
+    muted: Muted = HEARD
+    heartbeat_s: float | None = None  # its absence for so long is the incident
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +190,7 @@ class Incident:
     decision: Mapping[str, object] = field(default_factory=dict)
     facts: Mapping[str, list[str]] = field(default_factory=dict)  # label -> distinct values, for `raise`
     impact: Mapping[str, object] = field(default_factory=dict)
+    links: tuple[tuple[str, str], ...] = ()  # (system, its name of the incident there): told what becomes of it
 
     @property
     def name(self) -> str:
@@ -196,6 +230,8 @@ class Post:
     kind: head (the thread's first message, edited in place later) | reply | joined (a reply that may be told together
     with others of its kind) | page (a reply that mentions and is also
     shown in the channel) | notice (a message of its own in `channel`).
+
+    To a mirror (`chat` names it, `channel` is its name of the incident): linked | note | acknowledged | resolved.
     """
 
     incident: Ref
@@ -203,6 +239,7 @@ class Post:
     severity: Severity
     message: Message | None = None
     channel: str = ""  # "" = the incident's
+    chat: str = ""  # "" = every chat
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,13 +264,15 @@ class OutboxPost:
 
 @dataclass(frozen=True, slots=True)
 class NewEpisode:
-    """An episode to insert. `entries` counts towards the ledger."""
+    """An episode to insert. `entries` counts towards the ledger; `why` is its decision as JSON, {} for none."""
 
     alert: Alert
     incident: Ref | None
     started_at: datetime
     ended_at: datetime | None
     entries: int
+    why: Mapping[str, object] = field(default_factory=dict)
+    muted: Muted = HEARD
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +287,18 @@ class EpisodeChange:
     annotations: Mapping[str, str] | None = None
     incident: Ref | None = None
     reopen: bool = False
+    muted: Muted | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A heartbeat that has come: `key` names what beats, and its absence for `within_s` is an incident."""
+
+    key: str
+    rule: str
+    within_s: float
+    labels: Mapping[str, str]
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +340,8 @@ class Move:
         default_factory=list
     )  # (receiver, body) of alerts that we raise ourselves
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    beats: list[Beat] = field(default_factory=list)
+    aliases: list[tuple[str, str, Ref]] = field(default_factory=list)  # (alias, source, incident)
     cursor: Cursor | None = None
 
 

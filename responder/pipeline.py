@@ -1,7 +1,7 @@
 """From a body's alerts to a Move. Read this first: it is the whole decision, and it does no I/O.
 
     identify      an alert is an identity (source + labels); its newest episode says whether it is news
-    classify      done before: the rules gave what fires its severity, runbook and group; severity only rises here
+    classify      done before: the rules gave what fires its severity, runbook and group, or a reason to mute it
     join or open  a group has one open incident; within 30 min of resolving it opens again
     tell          opened, raised, reopened from resolved: one page each. All else is a line in the thread
 
@@ -13,29 +13,34 @@ counters and the inbox cursor, together or not at all; on a conflict it does bot
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from responder import incidents
-from responder.model import Alert, Decision, Episode, EpisodeChange, Incident, Move, NewEpisode, Ref
+from responder.model import HEARD, Alert, Decision, Episode, EpisodeChange, Incident, Move, NewEpisode, News, Ref
 from responder.rules import RuleSet
-from responder.story import Part
+from responder.story import Part, Parts, beat, still, twin, why
 
 STALE_WITHIN = timedelta(seconds=60)  # of a resolve, an alert that began before it is a late copy
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the store knows: newest episode by identity, open or newest incident by group key, incidents by number."""
+    """What the store knows: newest episode by identity, open or newest incident by group key, incidents by number.
+
+    `twins` are the incidents that other sources opened under an alias: (alias, source) -> number.
+    """
 
     episodes: Mapping[str, Episode]
     groups: Mapping[str, Incident]
     incidents: Mapping[int, Incident]
+    twins: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 def move(
-    alerts: Sequence[Alert], decisions: Sequence[Decision | None], view: View, rules: RuleSet, now: datetime
-) -> Move:
+    alerts: Sequence[Alert], decisions: Sequence[Decision | None], view: View, rules: RuleSet, now: datetime,
+    news: Sequence[News] = (),
+) -> Move:  # fmt: skip
     """Give what is to be written for these alerts: an identity stands in them once, an ended alert has no decision."""
     work = _Work(view, rules, now)
     for alert, decision in zip(alerts, decisions, strict=True):
@@ -44,11 +49,18 @@ def move(
         episode = view.episodes.get(alert.identity)
         if decision is None:
             work.ended(alert, episode)
-        elif episode is not None and episode.firing:
+            continue
+        work.move.counts["rule_hits", decision.rule] += alert.entries
+        if episode is not None and episode.firing:
             work.repeats(alert, decision, episode)
         else:
             work.begins(alert, decision, episode)
-    for each in work.pending.values():
+        beat(work.move, alert, decision)
+    for said in news:
+        episode = view.episodes.get(said.identity)
+        if episode is not None and (home := view.incidents.get(episode.incident or 0)) is not None:
+            work.parts.of(home).news.append(said)
+    for each in work.parts.values():
         each.tell(work.move, rules, now)
     return work.move
 
@@ -59,36 +71,32 @@ class _Work:
     rules: RuleSet
     now: datetime
     move: Move = field(default_factory=Move)
-    pending: dict[Ref, Part] = field(default_factory=dict)
+    parts: Parts = field(default_factory=Parts)
     placed: dict[str, Part] = field(default_factory=dict)  # group key -> where this move puts its alerts
 
     def begins(self, alert: Alert, decision: Decision, episode: Episode | None) -> None:
         """A start after the last end is a new episode; one before it is a late copy, or a resolve that was none."""
-        self.move.counts["rule_hits", decision.rule] += alert.entries
         start = min(alert.started_at or alert.received_at, alert.received_at)
         if episode is None or episode.ended_at is None or start > episode.ended_at:
-            self.move.episodes.append(NewEpisode(alert, self.place(alert, decision), start, None, alert.entries))
+            home, reasons = self.place(alert, decision), why(self.rules, alert, decision)
+            self.move.episodes.append(NewEpisode(alert, home, start, None, alert.entries, reasons, decision.muted))
         elif alert.received_at - episode.received_at <= STALE_WITHIN:
             self.only_count(alert, episode)
         else:  # Alertmanager resolves by timeout when it loses Prometheus
             home = self.place(alert, decision)
-            self.pending[home].known += home == episode.incident
-            self.move.joined.append(
-                EpisodeChange(episode.id, alert.received_at, alert.entries, incident=home, reopen=True)
-            )
+            if home is not None:
+                self.parts[home].known += home == episode.incident
+            self.move.joined.append(replace(still(alert, episode, home, decision.muted), reopen=True))
 
     def repeats(self, alert: Alert, decision: Decision, episode: Episode) -> None:
         """It fires still: the earliest start is kept, nobody is paged; what a person resolved sleeps for an hour."""
-        self.move.counts["rule_hits", decision.rule] += alert.entries
         home = self.view.incidents.get(episode.incident or 0)
-        moved: Ref | None = None
+        moved, muted = None, HEARD
         if home is None or (home.status.ended and not incidents.stays_resolved(home, self.now)):
-            moved = self.place(alert, decision, again=home)
+            moved, muted = self.place(alert, decision, again=home), decision.muted
         elif not home.status.ended and decision.severity < home.severity:
-            self.held(home).rise(decision, alert.name)
-        start = alert.started_at if alert.started_at and alert.started_at < episode.started_at else None
-        fresh = alert.annotations if alert.annotations != episode.annotations else None
-        self.move.joined.append(EpisodeChange(episode.id, alert.received_at, alert.entries, start, None, fresh, moved))
+            self.parts.of(home).rise(decision, alert.name)
+        self.move.joined.append(still(alert, episode, moved, muted))
 
     def ended(self, alert: Alert, episode: Episode | None) -> None:
         """Resolved closes the open episode unless its end lies before the start; with none open it pages nobody."""
@@ -97,7 +105,7 @@ class _Work:
             self.move.joined.append(EpisodeChange(episode.id, alert.received_at, alert.entries, ended_at=end))
             home = self.view.incidents.get(episode.incident or 0)
             if home is not None:
-                self.held(home).ended.append(alert)
+                self.parts.of(home).ended.append(alert)
         elif episode is not None and (episode.ended_at is None or end <= episode.ended_at):
             self.only_count(alert, episode)
         else:
@@ -109,36 +117,34 @@ class _Work:
         self.move.joined.append(EpisodeChange(episode.id, alert.received_at, alert.entries))
         self.move.counts["stale", ""] += alert.entries
 
-    def place(self, alert: Alert, decision: Decision, again: Incident | None = None) -> Ref:
-        """Find a firing alert's incident: the group's open one, one just resolved, `again`, or a new one."""
+    def place(self, alert: Alert, decision: Decision, again: Incident | None = None) -> Ref | None:
+        """Find a firing alert's incident: the group's open one, or just resolved, or `again`, or new; None if muted."""
+        if decision.muted:
+            self.move.counts["muted", decision.muted.kind] += alert.entries
+            return None
         each = self.placed.get(decision.group_key)
         if each is None:
             each = self.placed[decision.group_key] = self.find(alert, decision, again)
         if each.now.status.ended:
             mention = self.rules.policy.of(min(each.now.severity, decision.severity)).mention
-            why = f"{incidents.listed([alert])} fires again"
-            each.now = incidents.reopened(self.move, each.now, why, mention, self.now)
+            says = f"{incidents.listed([alert])} fires again"
+            each.now = incidents.reopened(self.move, each.now, says, mention, self.now)
         if again is None or again.id != each.now.id:  # else it was counted there all the time
             each.joined.append(alert)
             if again is not None:
-                self.held(again).left.append(alert)
-        each.now = incidents.with_facts(each.now, decision.distinct)
-        each.rise(decision, alert.name)
+                self.parts.of(again).left.append(alert)
+        each.take(self.move, alert, decision)
         return incidents.ref(each.now)
 
     def find(self, alert: Alert, decision: Decision, again: Incident | None) -> Part:
-        """Find a group's incident in the store, or make it."""
+        """Find a group's incident in the store, or that of another source which reports the same group, or make it."""
         found = self.view.groups.get(decision.group_key)
         if found is not None and found.status.ended and not incidents.may_reopen(found, self.now):
             found = again if again is not None and again.group_key == decision.group_key else None
+        found = found or twin(self.view.twins, self.view.incidents, alert, self.now)
         if found is not None:
-            return self.held(found)
+            return self.parts.of(found)
         channel = decision.channel or self.rules.policy.of(decision.severity).channel
-        explained = self.rules.explain(alert).as_dict()
-        each = self.held(incidents.new(decision, alert, channel, explained, self.now))
+        each = self.parts.of(incidents.new(decision, alert, channel, why(self.rules, alert, decision), self.now))
         each.ruled = bool(decision.channel)
         return each
-
-    def held(self, incident: Incident) -> Part:
-        """Give the incident's place in this move."""
-        return self.pending.setdefault(incidents.ref(incident), Part(incident if incident.id else None, incident))

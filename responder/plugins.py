@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from responder import integrations
 from responder.config import Settings, read_section
 from responder.errors import ConfigError
-from responder.ports import Chat, Plugin, Receiver, Surroundings, Tool
+from responder.ports import Chat, Mirror, Plugin, Receiver, Surroundings, Tool, Truth
 
 ALWAYS = ("responder",)  # receivers that need no line in the settings
 DEFAULT_CHAT = "console"
@@ -68,6 +68,8 @@ class Parts:
     receivers: Mapping[str, Receiver]
     chats: Mapping[str, Chat]
     tools: Mapping[str, Tool]
+    mirrors: Mapping[str, Mirror] = field(default_factory=dict)
+    truths: Mapping[str, Truth] = field(default_factory=dict)
 
 
 @asynccontextmanager
@@ -77,12 +79,18 @@ async def open_parts(chosen: list[Chosen], around: Surroundings) -> AsyncIterato
         receivers: dict[str, Receiver] = {}
         chats: dict[str, Chat] = {}
         tools: dict[str, Tool] = {}
+        mirrors: dict[str, Mirror] = {}
+        truths: dict[str, Truth] = {}
         for each in chosen:
             if each.section == "receivers" and each.plugin.receiver is not None:
                 receivers[each.name] = await opened.enter_async_context(each.plugin.receiver(each.settings, around))
+                for opener, found in ((each.plugin.mirror, mirrors), (each.plugin.truth, truths)):
+                    part = await opened.enter_async_context(opener(each.settings, around)) if opener else None
+                    if part is not None:
+                        found[each.name] = part
             elif each.section == "chat" and each.plugin.chat is not None:
                 chats[each.name] = await opened.enter_async_context(each.plugin.chat(each.settings, around))
             elif each.plugin.tools is not None:
                 for tool in await opened.enter_async_context(each.plugin.tools(each.settings, around)):
                     tools[tool.spec.name] = tool
-        yield Parts(receivers, chats, tools)
+        yield Parts(receivers, chats, tools, mirrors, truths)

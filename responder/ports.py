@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,6 +12,8 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from responder.model import (
+    Alert,
+    Beat,
     Cursor,
     Decoded,
     Done,
@@ -48,16 +50,27 @@ class Ids(Protocol):
 class Receiver(Protocol):
     """One source of alerts. `max_bytes` caps a body; `authorize` judges the headers alone, before a byte is read.
 
-    `authorize` -> True, or False for 401. `decode` never raises for content: what it cannot read it returns as `bad`.
+    `unready`: why it cannot judge anything (its own secret is not set), or "": 503, for what is 4xx never comes again.
+    `authorize` -> True, or False for 401. `verify` -> True, or False for 403: the signature; it may have to fetch a
+    key, and raises TransientError when it cannot: 503. `alarms`: a refusal raises an alert: the sender soon gives up.
+    `decode` never raises for content: what it cannot read it returns as `bad`. `methods` are those it is sent by;
+    `id_header` holds a name that a retry of the same delivery repeats.
     """
 
     name: str
     max_bytes: int
+    alarms: bool
+    id_header: str
+
+    @property
+    def unready(self) -> str: ...
+    @property
+    def methods(self) -> Sequence[str]: ...
 
     @property
     def guarded(self) -> bool: ...
     def authorize(self, headers: Mapping[str, str]) -> bool: ...
-    def verify(self, headers: Mapping[str, str], body: bytes) -> bool: ...
+    async def verify(self, headers: Mapping[str, str], body: bytes) -> bool: ...
     def decode(self, body: bytes, received_at: datetime) -> Decoded: ...
 
 
@@ -78,6 +91,43 @@ class Chat(Protocol):
         self, marker: Marker, *, channel: str, thread_ts: str, since: datetime
     ) -> tuple[str, str] | None: ...
     async def permalink(self, *, channel: str, ts: str) -> str: ...
+
+
+class Mirror(Protocol):
+    """Where an alert came from and what becomes of it is told: PagerDuty. Raises TransientError or PermanentError.
+
+    `tell` brings one post there: kind linked (the incident was joined with `ref` there: fetch what it knows, leave our
+    name) | note | acknowledged | resolved; telling what is so already is no error. `told` looks for an earlier try: its
+    id, None = looked and not there.
+    """
+
+    name: str
+
+    async def tell(self, kind: str, ref: str, message: Message, *, marker: Marker) -> str: ...
+    async def told(self, kind: str, ref: str, *, marker: Marker, since: datetime) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What fires at a sender now. `since` is when it started: before that it knows nothing. `alerts` are ours alone."""
+
+    at: datetime
+    since: datetime | None
+    alerts: Sequence[Alert]
+
+
+class Truth(Protocol):
+    """A sender that can be asked what fires. Raises TransientError when out of reach, PermanentError when refused.
+
+    `standing` reads what fires for us; `firing` asks where the alerts are made (Prometheus) which of these identities
+    fire there: None when nobody can tell. `body` writes alerts as the sender's own webhook would, for our own inbox.
+    """
+
+    name: str
+
+    async def standing(self) -> Standing: ...
+    async def firing(self) -> set[str] | None: ...
+    def body(self, alerts: Sequence[Alert], why: str) -> bytes: ...
 
 
 class Tool(Protocol):
@@ -115,6 +165,11 @@ class Store(Protocol):
     async def waiting(self, after: int, limit: int) -> list[InboxRow]: ...
     async def episodes(self, identities: Sequence[str]) -> dict[str, Episode]: ...
     async def groups(self, keys: Sequence[str], ids: Sequence[int]) -> list[Incident]: ...
+    async def twins(self, aliases: Sequence[str]) -> dict[tuple[str, str], int]: ...  # (alias, source) -> incident
+    async def muted(self, after: int, limit: int) -> list[Episode]: ...  # firing, and something mutes it
+    async def firing(self, after: int, limit: int) -> list[Episode]: ...
+    async def beats(self) -> list[Beat]: ...
+    async def stop_beat(self, key: str) -> None: ...
     async def commit(self, move: Move) -> list[int]: ...  # T2 -> ids of the incidents opened, in order
     async def trim(self, *, before: datetime, limit: int) -> int: ...
     # people and pages
@@ -154,6 +209,13 @@ class Store(Protocol):
     async def can_commit(self) -> bool: ...
 
 
+Submit = Callable[[str, bytes], Awaitable[None]]
+
+
+async def _nowhere(receiver: str, body: bytes) -> None:
+    """Drop it: nothing is open yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What an integration may use besides its own settings."""
@@ -161,6 +223,7 @@ class Surroundings:
     clock: Clock
     ids: Ids
     base_url: str = ""  # where people reach us, "" when unknown
+    submit: Submit = _nowhere  # (receiver, body): into our own inbox, as if it had been sent
 
 
 Opened = Callable[[Any, Surroundings], AbstractAsyncContextManager[Any]]
@@ -170,13 +233,16 @@ Opened = Callable[[Any, Surroundings], AbstractAsyncContextManager[Any]]
 class Plugin:
     """What one file under `integrations/` exports as `plugin`: its settings, and how to open each part it plays.
 
-    receiver -> Receiver; chat -> Chat; tools -> Sequence[Tool]. Each opener is an async context manager of
-    (settings, Surroundings).
+    receiver -> Receiver; chat -> Chat; tools -> Sequence[Tool]; mirror -> Mirror | None and truth -> Truth | None, both
+    opened with the receiver and from its settings, None when these do not ask for it. Each opener is an async context
+    manager of (settings, Surroundings).
     """
 
     settings: type[BaseModel]
     receiver: Opened | None = None
     chat: Opened | None = None
     tools: Opened | None = None
+    mirror: Opened | None = None
+    truth: Opened | None = None
     snippet: Callable[[BaseModel, str], str] | None = None  # the sender's own configuration, for `responder init`
     extra: Mapping[str, object] = field(default_factory=dict)

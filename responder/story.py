@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from responder import incidents
-from responder.model import Alert, Decision, Incident, Move, Severity
+from responder.model import Alert, Beat, Decision, Episode, EpisodeChange, Incident, Move, Muted, News, Ref, Severity
 from responder.rules import RuleSet
 
 
@@ -19,9 +20,19 @@ class Part:
     joined: list[Alert] = field(default_factory=list)
     known: int = 0  # of the joined, those whose episode was counted here before it ended
     ended: list[Alert] = field(default_factory=list)
+    news: list[News] = field(default_factory=list)
     left: list[Alert] = field(default_factory=list)  # they fire on in another incident
     worse: tuple[Severity, str, str] | None = None  # the worst severity asked for, why, and the rule's channel
     ruled: bool = False  # its channel is the rule's, not that of a severity
+
+    def take(self, move: Move, alert: Alert, decision: Decision) -> None:
+        """Learn from an alert that fires here: distinct values, its sender's own name of it, a worse severity."""
+        self.now = incidents.with_facts(self.now, decision.distinct)
+        if alert.ref:
+            self.now = incidents.linked(move, self.now, alert.source, alert.ref)
+        if alert.alias:
+            move.aliases.append((alert.alias, alert.source, incidents.ref(self.now)))
+        self.rise(decision, alert.name)
 
     def rise(self, decision: Decision, name: str) -> None:
         """Note that an alert asks for more; an incident that nobody has heard of simply starts higher."""
@@ -43,7 +54,7 @@ class Part:
             first = replace(self.now, severity=grown, channel=channel, firing=firing, episodes=firing)
             move.opened.append(first)
             incidents.opened(move, first, at)
-            return
+            return  # news of it can only come once it is known elsewhere
         if self.joined:
             self.now = incidents.grew(move, self.now, self.joined, at, known=self.known)
         if self.ended:
@@ -52,6 +63,8 @@ class Part:
             self.now = incidents.thinned(move, self.now, self.left, at)
         if not self.now.status.ended:
             self._raise(move, grown, rules, at)
+        for said in self.news:
+            self.now = incidents.heard(move, self.now, said, at)
         if self.now != self.was:
             move.changed.append(self.now)
 
@@ -62,3 +75,45 @@ class Part:
             to, why, channel = self.worse
         policy = rules.policy.of(to)
         self.now = incidents.raised(move, self.now, to, why, policy.mention, channel or policy.channel, at)
+
+
+class Parts(dict[Ref, Part]):
+    """The incidents of one move, each by its number or group key."""
+
+    def of(self, incident: Incident) -> Part:
+        """Give the incident's place in this move."""
+        return self.setdefault(incidents.ref(incident), Part(incident if incident.id else None, incident))
+
+
+def still(alert: Alert, episode: Episode, home: Ref | None, muted: Muted) -> EpisodeChange:
+    """An open episode fires still: the earliest start is kept, and what is new of its annotations."""
+    start = alert.started_at if alert.started_at and alert.started_at < episode.started_at else None
+    fresh = alert.annotations if alert.annotations != episode.annotations else None
+    other = muted if muted != episode.muted else None
+    return EpisodeChange(episode.id, alert.received_at, alert.entries, start, None, fresh, home, muted=other)
+
+
+def why(rules: RuleSet, alert: Alert, decision: Decision) -> dict[str, object]:
+    """Say why an alert got its decision, as an episode and an incident keep it."""
+    reasons = rules.explain(alert).as_dict()
+    if decision.muted:
+        reasons["muted"] = {"kind": decision.muted.kind, "why": decision.muted.why}
+    return reasons
+
+
+def beat(move: Move, alert: Alert, decision: Decision) -> None:
+    """Note that a heartbeat has come."""
+    if decision.heartbeat_s is not None:
+        within_s, at = decision.heartbeat_s, alert.received_at
+        move.beats.append(Beat(decision.group_key, decision.rule, within_s, alert.labels, at))
+
+
+def twin(
+    twins: Mapping[tuple[str, str], int], known: Mapping[int, Incident], alert: Alert, now: datetime
+) -> Incident | None:
+    """Find the incident that another source opened for the same group: two that report one outage make one incident."""
+    numbers = [number for (alias, source), number in twins.items() if alias == alert.alias and source != alert.source]
+    for incident in (known[number] for number in numbers if alert.alias and number in known):
+        if not incident.status.ended or incidents.may_reopen(incident, now):
+            return incident
+    return None

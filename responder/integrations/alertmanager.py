@@ -45,6 +45,10 @@ class Alertmanager:
 
     name = "alertmanager"
     max_bytes = MAX_BYTES
+    unready = ""
+    alarms = False  # it tries again, and anybody may knock without a token
+    methods = ("POST",)
+    id_header = "X-Webhook-Id"
 
     def __init__(self, settings: Settings) -> None:
         """Keep the tokens as the bytes that headers are compared with."""
@@ -64,7 +68,7 @@ class Alertmanager:
         sent = b"Bearer " + sent[7:].strip() if sent[:7].lower() == b"bearer " else sent
         return any([compare_digest(sent, token) for token in self._tokens])
 
-    def verify(self, headers: Mapping[str, str], body: bytes) -> bool:
+    async def verify(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Alertmanager has no signature."""
         return True
 

@@ -23,12 +23,16 @@ class Own:
     name = "responder"
     max_bytes = 1 << 20
     guarded = True
+    unready = ""
+    alarms = False
+    methods = ("POST",)
+    id_header = "X-Webhook-Id"
 
     def authorize(self, headers: Mapping[str, str]) -> bool:
         """Nobody from outside."""
         return False
 
-    def verify(self, headers: Mapping[str, str], body: bytes) -> bool:
+    async def verify(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Nobody from outside."""
         return False
 

@@ -13,7 +13,7 @@ import orjson
 import structlog
 from aiohttp import web
 
-from responder.errors import StoreError
+from responder.errors import StoreError, TransientError
 from responder.metrics import Metrics
 from responder.ports import Clock, Ids, Receiver, Store
 from responder.web.guard import DEADLINE_S
@@ -35,6 +35,7 @@ class Door:
         self._clock, self._ids, self._metrics = clock, ids, metrics
         self._in_flight = 0
         self._oversized: set[tuple[str, str]] = set()
+        self._alarmed: set[str] = set()  # receivers whose refused webhooks we have paged for
         self.closing = False
 
     async def routed(self, request: web.Request) -> web.Response:
@@ -46,10 +47,15 @@ class Door:
         receiver = self._receivers.get(name)
         if receiver is None:
             return _say(404, f"no receiver {name[:40]!r}; known: {', '.join(sorted(self._receivers))}")
-        if request.method != "POST":
-            return self._answer(name, "method", _say(405, "POST only", {"Allow": "POST"}))
+        if request.method not in receiver.methods:
+            allowed = ", ".join(receiver.methods)
+            return self._answer(name, "method", _say(405, f"{allowed} only", {"Allow": allowed}))
+        if receiver.unready:
+            log.error("webhook not taken", receiver=name, sender=request.remote, reason=receiver.unready)
+            return self._answer(name, "unready", _say(503, receiver.unready, RETRY_AFTER))
         if not receiver.authorize(request.headers):
             log.warning("webhook refused: wrong or missing token", receiver=name, sender=request.remote)
+            await self._refused(request, name, receiver)
             return self._answer(
                 name, "unauthorized", _say(401, "wrong or missing token", {"WWW-Authenticate": "Bearer"})
             )
@@ -78,12 +84,23 @@ class Door:
             return self._answer(name, *_not_read(error))
         finally:
             self._in_flight -= reserved
-        if not receiver.verify(request.headers, body):
-            return self._answer(name, "forbidden", _say(403, "signature does not match"))
-        return await self._accept(request, name, body)
+        return await self._verified(request, name, receiver, body)
 
-    async def _accept(self, request: web.BaseRequest, name: str, body: bytes) -> web.Response:
-        webhook_id = ascii(request.headers.get("X-Webhook-Id", "")[:200])[1:-1]  # stray bytes no database would hold
+    async def _verified(self, request: web.BaseRequest, name: str, receiver: Receiver, body: bytes) -> web.Response:
+        try:
+            genuine = await receiver.verify(request.headers, body)
+        except TransientError as error:
+            log.error("webhook not verified", receiver=name, sender=request.remote, error=str(error))
+            return self._answer(name, "unready", _say(503, "cannot be verified now; try again", RETRY_AFTER))
+        if not genuine:
+            log.warning("webhook refused: the signature does not match", receiver=name, sender=request.remote)
+            await self._refused(request, name, receiver)
+            return self._answer(name, "forbidden", _say(403, "signature does not match"))
+        return await self._accept(request, name, receiver, body)
+
+    async def _accept(self, request: web.BaseRequest, name: str, receiver: Receiver, body: bytes) -> web.Response:
+        delivery = request.headers.get(receiver.id_header, "")[:200]
+        webhook_id = ascii(delivery)[1:-1]  # stray bytes no database would hold
         request_id = self._ids.token()
         try:
             new = await self._store.accept(
@@ -93,6 +110,8 @@ class Door:
             log.error("webhook not stored", receiver=name, error=str(error), request=request_id)
             return self._answer(name, "store", _say(503, "not stored; try again", RETRY_AFTER))
         self._metrics.webhook(name, "accepted" if new else "duplicate")
+        if name in self._alarmed:
+            await self._good_again(name)
         return web.Response(status=202, body=b'{"status":"accepted"}\n', content_type="application/json")
 
     async def _too_large(self, request: web.BaseRequest, name: str, receiver: Receiver, size: int) -> web.Response:
@@ -101,21 +120,47 @@ class Door:
         if who not in self._oversized:
             labels = {"alertname": "OversizedBody", "receiver": name, "sender": who[1]}
             summary = f"{who[1]} sends bodies over {receiver.max_bytes >> 20} MiB to {name}; its alerts do not arrive"
-            alert = {"labels": labels, "annotations": {"summary": summary, "size_bytes": str(size)}}
-            at, token = self._clock.now(), self._ids.token()
-            try:
-                body = orjson.dumps({"alerts": [alert]})
-                await self._store.accept("responder", body, at=at, request_id=token, webhook_id="")
+            if await self._say_of_ourselves(labels, {"summary": summary, "size_bytes": str(size)}):
                 self._oversized.add(who)
-            except StoreError as error:
-                log.error("oversized body not recorded", receiver=name, error=str(error))
         response = _say(413, f"larger than {receiver.max_bytes} bytes")
         response.force_close()
         return self._answer(name, "too_large", response)
 
+    async def _refused(self, request: web.BaseRequest, name: str, receiver: Receiver) -> None:
+        """Page at the first refusal of a sender that gives up after a few: PagerDuty is off for a day after three."""
+        if not receiver.alarms or name in self._alarmed:
+            return
+        summary = f"{name}'s webhooks are refused: secret or signature is wrong; its alerts do not arrive"
+        if await self._say_of_ourselves(
+            _refusal(name), {"summary": summary, "description": f"The first came from {request.remote}."}
+        ):
+            self._alarmed.add(name)
+
+    async def _good_again(self, name: str) -> None:
+        """A genuine webhook has come: end the alert about the refused ones."""
+        if await self._say_of_ourselves(_refusal(name), {}, resolved=True):
+            self._alarmed.discard(name)
+
+    async def _say_of_ourselves(
+        self, labels: Mapping[str, str], annotations: Mapping[str, str], *, resolved: bool = False
+    ) -> bool:
+        body = orjson.dumps({"alerts": [{"labels": labels, "annotations": annotations, "resolved": resolved}]})
+        try:
+            await self._store.accept(
+                "responder", body, at=self._clock.now(), request_id=self._ids.token(), webhook_id=""
+            )
+        except StoreError as error:
+            log.error("our own alert is not recorded", alert=labels["alertname"], error=str(error))
+            return False
+        return True
+
     def _answer(self, receiver: str, outcome: str, response: web.Response) -> web.Response:
         self._metrics.webhook(receiver, outcome)
         return response
+
+
+def _refusal(receiver: str) -> dict[str, str]:
+    return {"alertname": "WebhookRefused", "receiver": receiver}
 
 
 def _not_read(error: Exception) -> tuple[str, web.Response]:

@@ -18,7 +18,7 @@ import structlog
 
 from responder import pipeline
 from responder.errors import Conflict, Rejected, StoreError
-from responder.model import Alert, BadEntry, Cursor, Decision, Decoded, EpisodeChange, InboxRow, Move
+from responder.model import Alert, BadEntry, Cursor, Decision, Decoded, Episode, EpisodeChange, InboxRow, Move, News
 from responder.ports import Clock, Receiver, Store
 from responder.rules import RuleSet
 
@@ -51,6 +51,7 @@ class _Chunk:
     alerts: list[Alert] = field(default_factory=list)
     identities: set[str] = field(default_factory=set)
     bad: list[tuple[str, BadEntry]] = field(default_factory=list)
+    news: list[News] = field(default_factory=list)
     repeats: Counter[tuple[str, str]] = field(default_factory=Counter)  # group -> times
     bodies: int = 0
     cursor: Cursor = field(default_factory=Cursor)
@@ -130,11 +131,16 @@ class Inbox:
             chunk.identities.add(alert.identity)
             taken += 1
             await self._breathe()
+        if any(said.identity in chunk.identities for said in decoded.news):  # of what this chunk only now opens
+            chunk.cursor = Cursor(before, taken)
+            chunk = await self._commit(chunk)
+        chunk.news += decoded.news
+        chunk.identities.update(said.identity for said in decoded.news)
         chunk.bad += [(row.receiver, bad) for bad in decoded.bad]
         chunk.bodies += 1
         chunk.cursor = Cursor(row.seq, 0)
         whole = len(decoded.alerts) <= len(chunk.alerts)
-        if decoded.group_key and decoded.alerts and not decoded.bad and not skip and whole:
+        if decoded.group_key and decoded.alerts and not (decoded.bad or decoded.news or skip) and whole:
             chunk.learned.append(((row.receiver, decoded.sender + decoded.group_key), digest, decoded.alerts))
         await self._breathe()
         return chunk
@@ -194,8 +200,8 @@ class Inbox:
         """Make the move of a chunk, and name the identities that it changes by more than a count."""
         rules, now = self._rules(), self._clock.now()
         decisions = [rules.classify(alert) if alert.firing else None for alert in chunk.alerts]
-        view = await self._view(chunk.alerts, decisions)
-        move = pipeline.move(chunk.alerts, decisions, view, rules, now)
+        view = await self._view(chunk, decisions)
+        move = pipeline.move(chunk.alerts, decisions, view, rules, now, chunk.news)
         identities = {episode.id: identity for identity, episode in view.episodes.items()}
         changed = {identities[change.id] for change in move.joined if _changes(change)}
         changed |= {new.alert.identity for new in move.episodes}
@@ -209,16 +215,25 @@ class Inbox:
         move.counts["bodies", ""] += chunk.bodies
         return move, changed
 
-    async def _view(self, alerts: Sequence[Alert], decisions: Sequence[Decision | None]) -> pipeline.View:
-        if not alerts:
+    async def _view(self, chunk: _Chunk, decisions: Sequence[Decision | None]) -> pipeline.View:
+        if not chunk.alerts and not chunk.news:
             return pipeline.View({}, {}, {})
-        episodes = await self._store.episodes([alert.identity for alert in alerts])
+        episodes = await self._store.episodes(
+            list({*(alert.identity for alert in chunk.alerts), *(said.identity for said in chunk.news)})
+        )
         keys = list({decision.group_key for decision in decisions if decision is not None})
-        homes = list({each.incident for each in episodes.values() if each.incident is not None})
-        found = await self._store.groups(keys, homes)
+        twins = await self._store.twins(self._aliases(chunk.alerts, episodes))
+        homes = {each.incident for each in episodes.values() if each.incident is not None} | set(twins.values())
+        found = await self._store.groups(keys, list(homes))
         ordered = sorted(found, key=lambda each: (not each.status.ended, each.id))  # the open one stands last
         by_key = {incident.group_key: incident for incident in ordered}
-        return pipeline.View(episodes, by_key, {incident.id: incident for incident in found})
+        return pipeline.View(episodes, by_key, {incident.id: incident for incident in found}, twins)
+
+    def _aliases(self, alerts: Sequence[Alert], episodes: Mapping[str, Episode]) -> list[str]:
+        """Name the groups of new alerts, where there is another source that may report them as well."""
+        if len(self._receivers.keys() - {"responder"}) <= 1:
+            return []
+        return list({each.alias for each in alerts if each.alias and each.firing and each.identity not in episodes})
 
     def _refuse(self, chunk: _Chunk, why: str) -> None:
         """Keep the one alert that the store will not have as it is: it must not hold up all that come behind it."""

@@ -28,11 +28,15 @@ class Crashing:
     name = "crashing"
     max_bytes = 1 << 20
     guarded = True
+    unready = ""
+    alarms = False
+    methods = ("POST",)
+    id_header = "X-Webhook-Id"
 
     def authorize(self, headers: Mapping[str, str]) -> bool:
         return True
 
-    def verify(self, headers: Mapping[str, str], body: bytes) -> bool:
+    async def verify(self, headers: Mapping[str, str], body: bytes) -> bool:
         return True
 
     def decode(self, body: bytes, received_at: datetime) -> Decoded:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from responder.errors import StoreError
-from responder.model import Cursor, Done, Episode, InboxRow, Incident, Move, OutboxPost, Run
+from responder.model import Beat, Cursor, Done, Episode, InboxRow, Incident, Move, OutboxPost, Run
 from responder.ports import Clock, Journal
 from responder.store.sqlite import files, moves, reads, steps
 from responder.store.sqlite.writer import Writer
@@ -52,11 +52,11 @@ class Reader:
 
 
 class SqliteStore:
-    """`ports.Store` over one file. `chats` are the names that each post is queued for."""
+    """`ports.Store` over one file. `places` are the names that posts are queued for."""
 
-    def __init__(self, path: Path, writer: Writer, clock: Clock, chats: Sequence[str]) -> None:
+    def __init__(self, path: Path, writer: Writer, clock: Clock, places: moves.Places) -> None:
         """Keep the parts; `open_sqlite` makes them."""
-        self._writer, self._clock, self._chats = writer, clock, tuple(chats)
+        self._writer, self._clock, self._places = writer, clock, places
         self._hot, self._calm = Reader(path, "store-hot"), Reader(path, "store-calm")
         self._fresh: dict[int, InboxRow] = {}  # bodies on disk that the inbox worker has not asked for yet
         self._fresh_bytes = 0
@@ -101,6 +101,26 @@ class SqliteStore:
         """The newest episode of each identity."""
         return await self._hot.read(reads.episodes, identities)
 
+    async def twins(self, aliases: Sequence[str]) -> dict[tuple[str, str], int]:
+        """The incidents that sources report under these aliases: (alias, source) -> number."""
+        return await self._hot.read(reads.twins, aliases) if aliases else {}
+
+    async def muted(self, after: int, limit: int) -> list[Episode]:
+        """Episodes that fire and are muted, behind a number."""
+        return await self._hot.read(reads.firing, after, limit, "AND muted NOT IN ('', 'heartbeat')")
+
+    async def firing(self, after: int, limit: int) -> list[Episode]:
+        """Episodes that fire, behind a number."""
+        return await self._hot.read(reads.firing, after, limit, "")
+
+    async def beats(self) -> list[Beat]:
+        """Every heartbeat that ever came, as it last came."""
+        return await self._calm.read(reads.beats)
+
+    async def stop_beat(self, key: str) -> None:
+        """Forget a heartbeat: nobody waits for it any longer."""
+        await self._write(lambda connection: connection.execute("DELETE FROM heartbeat WHERE key = ?", (key,)).rowcount)
+
     async def groups(self, keys: Sequence[str], ids: Sequence[int]) -> list[Incident]:
         """The open incident of each group key, else its newest, and those of these numbers."""
         return await self._hot.read(reads.groups, keys, ids)
@@ -109,7 +129,7 @@ class SqliteStore:
         """T2: write a move whole. Raises: Conflict, StoreError."""
         at = self._clock.now()
         rings = _rings(move)
-        return await self._write(lambda connection: moves.write_move(connection, move, self._chats, at), *rings)
+        return await self._write(lambda connection: moves.write_move(connection, move, self._places, at), *rings)
 
     async def trim(self, *, before: datetime, limit: int) -> int:
         """Forget moved bodies older than `before`; the newest stays, so that numbers never repeat."""
@@ -210,7 +230,7 @@ class SqliteStore:
         rings = _rings(done.move) if done.move else ()
         if done.posts:
             rings = (*rings, "outbox")
-        await self._write(lambda connection: steps.step(connection, run, name, done, self._chats, at), *rings)
+        await self._write(lambda connection: steps.step(connection, run, name, done, self._places, at), *rings)
 
     async def intent(self, run: Run, name: str, at: datetime) -> None:
         """T4 intent of an action."""
@@ -271,6 +291,7 @@ async def open_sqlite(
     clock: Clock,
     *,
     chats: Sequence[str],
+    mirrors: Sequence[str] = (),
     on_commit: Callable[[float], None],
     on_broken: Callable[[str], None],
 ) -> AsyncIterator[SqliteStore]:
@@ -284,7 +305,7 @@ async def open_sqlite(
         files.prepare(files_path)
         writer = Writer(files_path, on_commit=on_commit, on_broken=on_broken)
         await writer.opened()
-        store = SqliteStore(files_path, writer, clock, chats)
+        store = SqliteStore(files_path, writer, clock, moves.Places(tuple(chats), tuple(mirrors)))
         try:
             yield store
         finally:

@@ -11,9 +11,9 @@ from typing import IO
 
 from responder.errors import SchemaTooNew, StoreError
 
-VERSION = 1
+VERSION = 2
 # One list of statements a version: entry n brings a file from version n to n + 1. The first is schema.sql.
-MIGRATIONS: tuple[str, ...] = ("schema.sql",)
+MIGRATIONS: tuple[str, ...] = ("schema.sql", "v2.sql")
 
 
 def lock(path: Path) -> IO[str]:

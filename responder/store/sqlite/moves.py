@@ -8,20 +8,34 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from hashlib import blake2b
 from typing import Any
 
 import orjson
 
 from responder.errors import Conflict
-from responder.model import Cursor, EpisodeChange, Incident, Move, NewEpisode, Post, Ref
+from responder.model import Beat, Cursor, EpisodeChange, Incident, Move, NewEpisode, Post, Ref
 from responder.store.sqlite.rows import INCIDENT_COLUMNS, incident_values, message_text, stamp, text
 
 RAW_KEPT_BYTES = 64 << 10  # of an unreadable body
 
 
-def write_move(connection: sqlite3.Connection, move: Move, chats: Sequence[str], at: datetime) -> list[int]:
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where posts go: to every chat; or to the one mirror that they name, and nowhere when it is not configured."""
+
+    chats: Sequence[str]
+    mirrors: Sequence[str] = ()
+
+    def of(self, post: Post) -> Sequence[str]:
+        """Give the names under which a post is queued."""
+        return [name for name in self.mirrors if name == post.chat] if post.chat else self.chats
+
+
+def write_move(connection: sqlite3.Connection, move: Move, places: Places, at: datetime) -> list[int]:
     """Write all of a move.
 
     Returns: the numbers of the incidents opened, in order.
@@ -42,7 +56,7 @@ def write_move(connection: sqlite3.Connection, move: Move, chats: Sequence[str],
     _change_episodes(connection, move.joined, number)
     insert_signals(connection, [(number(ref), topic, value) for ref, topic, value in move.signals], at)
     _insert_runs(connection, [(number(ref), kind, n) for ref, kind, n in move.runs], at)
-    insert_posts(connection, [(number(post.incident), post) for post in move.posts], chats, at)
+    insert_posts(connection, [(number(post.incident), post) for post in move.posts], places, at)
     insert_timeline(connection, [(number(line.incident), line.at, line.kind, line.text) for line in move.timeline])
     for receiver, bad, when in move.quarantined:
         connection.execute(
@@ -54,6 +68,12 @@ def write_move(connection: sqlite3.Connection, move: Move, chats: Sequence[str],
             "INSERT INTO inbox (at, receiver, request_id, body) VALUES (?, ?, '', ?)", (stamp(at), receiver, body)
         )
     add_counts(connection, move.counts)
+    _keep_beats(connection, move.beats)
+    bulk(
+        connection,
+        f"INSERT OR REPLACE INTO alias SELECT {columns(3)} FROM json_each(?)",
+        {(alias, source): (alias, source, number(ref)) for alias, source, ref in move.aliases}.values(),
+    )
     if move.cursor is not None:
         write_cursor(connection, move.cursor)
     return opened
@@ -106,6 +126,7 @@ def _insert_episodes(connection: sqlite3.Connection, episodes: Sequence[NewEpiso
         return
     first = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM episode").fetchone()[0]
     rows = []
+    reasons: dict[str, str] = {}
     for offset, new in enumerate(episodes):
         alert = new.alert
         rows.append(
@@ -121,14 +142,30 @@ def _insert_episodes(connection: sqlite3.Connection, episodes: Sequence[NewEpiso
                 stamp(alert.received_at),
                 None if new.incident is None else number(new.incident),
                 alert.generator_url,
+                keep_reason(reasons, new.why),
+                str(new.why.get("rule", "")),
+                str(new.why.get("severity", "")),
+                new.muted.kind,
+                new.muted.why,
             )
         )
+    bulk(connection, f"INSERT OR IGNORE INTO reason SELECT {columns(2)} FROM json_each(?)", reasons.items())
     try:
-        bulk(connection, f"INSERT INTO episode SELECT {columns(11)} FROM json_each(?)", rows)
+        bulk(connection, f"INSERT INTO episode SELECT {columns(16)} FROM json_each(?)", rows)
     except sqlite3.IntegrityError as error:
         raise _meant(error, "an episode was opened meanwhile") from error
     counted = [(first + offset, new.entries) for offset, new in enumerate(episodes)]
     bulk(connection, f"INSERT INTO taken SELECT {columns(2)} FROM json_each(?)", counted)
+
+
+def keep_reason(reasons: dict[str, str], why: Mapping[str, object]) -> str:
+    """Add the reasons of a decision under their hash, and give it; "" for none."""
+    if not why:
+        return ""
+    body = text(why)
+    name = blake2b(body.encode(), digest_size=12).hexdigest()
+    reasons[name] = body
+    return name
 
 
 def _change_episodes(connection: sqlite3.Connection, changes: Sequence[EpisodeChange], number: Any) -> None:
@@ -137,6 +174,7 @@ def _change_episodes(connection: sqlite3.Connection, changes: Sequence[EpisodeCh
             change.id, stamp(change.received_at), stamp(change.started_at), stamp(change.ended_at),
             None if change.annotations is None else text(change.annotations),
             None if change.incident is None else number(change.incident), int(change.reopen),
+            None if change.muted is None else change.muted.kind, None if change.muted is None else change.muted.why,
         )
         for change in changes
         if not _only_counts(change)
@@ -147,7 +185,9 @@ def _change_episodes(connection: sqlite3.Connection, changes: Sequence[EpisodeCh
       ended_at = CASE WHEN v.value ->> 6 THEN NULL ELSE coalesce(v.value ->> 3, ended_at) END,
       firing = CASE WHEN v.value ->> 6 THEN 1 WHEN v.value ->> 3 IS NOT NULL THEN 0 ELSE firing END,
       annotations = coalesce(v.value ->> 4, annotations),
-      incident = coalesce(v.value ->> 5, incident)
+      incident = coalesce(v.value ->> 5, incident),
+      muted = coalesce(v.value ->> 7, muted),
+      muted_why = coalesce(v.value ->> 8, muted_why)
       FROM json_each(?) AS v WHERE episode.id = v.value ->> 0"""
     try:
         bulk(connection, sql, full)
@@ -165,7 +205,7 @@ def _change_episodes(connection: sqlite3.Connection, changes: Sequence[EpisodeCh
 
 def _only_counts(change: EpisodeChange) -> bool:
     plain = change.started_at is None and change.ended_at is None and change.annotations is None
-    return plain and change.incident is None and not change.reopen
+    return plain and change.incident is None and not change.reopen and change.muted is None
 
 
 def insert_signals(connection: sqlite3.Connection, signals: Sequence[tuple[int, str, object]], at: datetime) -> None:
@@ -185,6 +225,11 @@ def insert_signals(connection: sqlite3.Connection, signals: Sequence[tuple[int, 
     )
 
 
+def _keep_beats(connection: sqlite3.Connection, beats: Sequence[Beat]) -> None:
+    rows = {beat.key: (beat.key, beat.rule, beat.within_s, text(beat.labels), stamp(beat.at)) for beat in beats}
+    bulk(connection, f"INSERT OR REPLACE INTO heartbeat SELECT {columns(5)} FROM json_each(?)", rows.values())
+
+
 def _insert_runs(connection: sqlite3.Connection, runs: Sequence[tuple[int, str, int]], at: datetime) -> None:
     rows = [(incident, kind, n, stamp(at)) for incident, kind, n in runs]
     sql = f"INSERT OR IGNORE INTO run (incident, kind, n, created_at) SELECT {columns(4)} FROM json_each(?)"
@@ -192,14 +237,14 @@ def _insert_runs(connection: sqlite3.Connection, runs: Sequence[tuple[int, str, 
 
 
 def insert_posts(
-    connection: sqlite3.Connection, posts: Sequence[tuple[int, Post]], chats: Sequence[str], at: datetime
+    connection: sqlite3.Connection, posts: Sequence[tuple[int, Post]], places: Places, at: datetime
 ) -> None:
-    """Queue each post once a chat; a head that is already queued is not queued again."""
+    """Queue each post once a place; a head that is already queued is not queued again."""
     when = stamp(at)
     rows = [
         (incident, chat, post.kind, post.severity, post.channel, message_text(post.message), "queued", when, 0)
         for incident, post in posts
-        for chat in chats
+        for chat in places.of(post)
     ]
     names = "incident, chat, kind, severity, channel, message, state, created_at, not_before"
     bulk(connection, f"INSERT OR IGNORE INTO post ({names}) SELECT {columns(9)} FROM json_each(?)", rows)

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from responder.model import Cursor, Episode, InboxRow, Incident, OutboxPost, Run
+from responder.model import Beat, Cursor, Episode, InboxRow, Incident, OutboxPost, Run
 from responder.store.sqlite import rows
 
 READ_BYTES = 4 << 20  # of bodies at once; a larger body comes alone
@@ -41,6 +41,27 @@ def episodes(connection: sqlite3.Connection, identities: Sequence[str]) -> dict[
       ON e.id = (SELECT max(id) FROM episode WHERE identity = v.value)"""
     found = connection.execute(sql, (orjson.dumps(identities).decode(),)).fetchone()[0]
     return {row[1]: rows.episode(row) for row in orjson.loads(found)}
+
+
+def firing(connection: sqlite3.Connection, after: int, limit: int, only: str) -> list[Episode]:
+    """Firing episodes behind a number, in order; `only` is a further condition of our own."""
+    sql = f"SELECT {rows.EPISODE_COLUMNS} FROM episode WHERE firing = 1 AND id > ? {only} ORDER BY id LIMIT ?"
+    return [rows.episode(row) for row in connection.execute(sql, (after, limit))]
+
+
+def twins(connection: sqlite3.Connection, aliases: Sequence[str]) -> dict[tuple[str, str], int]:
+    """The incidents under these aliases: (alias, source) -> number."""
+    sql = "SELECT alias, source, incident FROM alias WHERE alias IN (SELECT value FROM json_each(?))"
+    found = connection.execute(sql, (orjson.dumps(aliases).decode(),))
+    return {(alias, source): incident for alias, source, incident in found}
+
+
+def beats(connection: sqlite3.Connection) -> list[Beat]:
+    """All heartbeats."""
+    found = connection.execute("SELECT key, rule, within_s, labels, at FROM heartbeat ORDER BY key")
+    return [
+        Beat(key, rule, within_s, orjson.loads(labels), rows.surely(at)) for key, rule, within_s, labels, at in found
+    ]
 
 
 def groups(connection: sqlite3.Connection, keys: Sequence[str], numbers: Sequence[int]) -> list[Incident]:

@@ -9,14 +9,15 @@ from typing import Any
 
 import orjson
 
-from responder.model import Episode, Incident, Message, OutboxPost, Run, Severity, Status
+from responder.model import Episode, Incident, Message, Muted, OutboxPost, Run, Severity, Status
 
 _TIMES = {"opened_at", "acknowledged_at", "monitoring_at", "resolved_at", "raised_at", "page_at"}
-_LISTS = {"systems", "extra_channels"}
+_LISTS = {"systems", "extra_channels", "links"}
 _MAPS = {"decision", "facts", "impact"}
 INCIDENT_COLUMNS = [field.name for field in fields(Incident)]
 EPISODE_COLUMNS = (
-    "id, identity, source, labels, annotations, firing, started_at, ended_at, received_at, incident, generator_url"
+    "id, identity, source, labels, annotations, firing, started_at, ended_at, received_at, incident, generator_url,"
+    " muted, muted_why"
 )
 
 
@@ -60,6 +61,7 @@ def incident(row: Sequence[Any]) -> Incident:
         found[name] = moment(found[name])
     for name in _LISTS:
         found[name] = tuple(orjson.loads(found[name]))
+    found["links"] = tuple((system, its_name) for system, its_name in found["links"])
     for name in _MAPS:
         found[name] = orjson.loads(found[name])
     found["severity"], found["status"] = Severity(found["severity"]), Status(found["status"])
@@ -68,10 +70,10 @@ def incident(row: Sequence[Any]) -> Incident:
 
 def episode(row: Sequence[Any]) -> Episode:
     """Read one row of EPISODE_COLUMNS."""
-    number, identity, source, labels, annotations, firing, started, ended, received, home, url = row
+    number, identity, source, labels, annotations, firing, started, ended, received, home, url, muted, reason = row
     return Episode(
         number, identity, source, orjson.loads(labels), orjson.loads(annotations), bool(firing), surely(started),
-        moment(ended), surely(received), home, url,
+        moment(ended), surely(received), home, url, Muted(muted, reason),
     )  # fmt: skip
 
 

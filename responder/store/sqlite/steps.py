@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha256
 
@@ -13,7 +13,7 @@ from responder.errors import Conflict, Fenced
 from responder.model import Done, OutboxPost, Run
 from responder.ports import Journal
 from responder.store.sqlite import rows
-from responder.store.sqlite.moves import add_counts, insert_posts, insert_timeline, write_move
+from responder.store.sqlite.moves import Places, add_counts, insert_posts, insert_timeline, write_move
 
 NEVER = 9e12  # a run that only a signal can wake
 _PLAIN_FIELDS = {"phase", "summary", "commander"}
@@ -60,7 +60,7 @@ def pin(connection: sqlite3.Connection, run: Run, pinned: Mapping[str, object]) 
     connection.execute("UPDATE run SET text = ? WHERE id = ?", (digest, run.id))
 
 
-def step(connection: sqlite3.Connection, run: Run, name: str, done: Done, chats: Sequence[str], at: datetime) -> None:
+def step(connection: sqlite3.Connection, run: Run, name: str, done: Done, places: Places, at: datetime) -> None:
     """Write a finished step with its evidence, findings, cost, posts and its move (T3)."""
     _fence(connection, run)
     _write(connection, run, name, "done", done.value, at)
@@ -98,7 +98,7 @@ def step(connection: sqlite3.Connection, run: Run, name: str, done: Done, chats:
             "INSERT OR REPLACE INTO postmortem VALUES (?, ?, ?)", (run.incident, at.timestamp(), done.postmortem)
         )
     if done.move is not None:
-        write_move(connection, done.move, chats, at)
+        write_move(connection, done.move, places, at)
     fields = {key: value for key, value in done.incident.items() if key in _PLAIN_FIELDS}
     if fields or done.cost_usd:
         sets = "".join(f", {key} = ?" for key in fields)
@@ -106,7 +106,7 @@ def step(connection: sqlite3.Connection, run: Run, name: str, done: Done, chats:
             f"UPDATE incident SET version = version + 1, cost_usd = cost_usd + ?{sets} WHERE id = ?",
             (done.cost_usd, *fields.values(), run.incident),
         )
-    insert_posts(connection, [(run.incident, post) for post in done.posts], chats, at)
+    insert_posts(connection, [(run.incident, post) for post in done.posts], places, at)
     insert_timeline(connection, [(run.incident, at, kind, said) for kind, said in done.timeline])
     add_counts(connection, done.counts)
 
