@@ -7,7 +7,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,21 @@ from responder.engine import RunFn, carry
 from responder.integrations.alertmanager import Alertmanager, Settings
 from responder.integrations.responder import Own
 from responder.metrics import Metrics, unaccounted
-from responder.model import Alert, Decision, Episode, Incident, Marker, Message, Move, Run, Severity, identify
+from responder.model import (
+    HEARD,
+    Alert,
+    Decision,
+    Episode,
+    Incident,
+    Marker,
+    Message,
+    Move,
+    Muted,
+    News,
+    Run,
+    Severity,
+    identify,
+)
 from responder.ports import Receiver
 from responder.rules import Policy, Rule, RuleSet, SeverityPolicy
 from responder.rules.matchers import parse
@@ -201,15 +215,25 @@ def moved(
     incidents: Sequence[Incident] = (),
     now: datetime = NOW,
     rules: RuleSet = RULES,
+    muted: Mapping[str, Muted] | None = None,
+    heartbeat_s: float | None = None,
+    news: Sequence[News] = (),
+    twins: Mapping[tuple[str, str], int] | None = None,
 ) -> Move:
-    """Give the move of these alerts, the store holding these rows."""
-    decisions: list[Decision | None] = [rules.classify(each) if each.firing else None for each in alerts]
+    """Give the move of these alerts, the store holding these rows; `muted` is by the alert's name."""
+    decisions: list[Decision | None] = [
+        replace(rules.classify(each), muted=(muted or {}).get(each.name, HEARD), heartbeat_s=heartbeat_s)
+        if each.firing
+        else None
+        for each in alerts
+    ]
     view = pipeline.View(
         {each.identity: each for each in episodes},
         {each.group_key: each for each in sorted(incidents, key=lambda one: one.id)},
         {each.id: each for each in incidents},
+        twins or {},
     )
-    return pipeline.move(alerts, decisions, view, rules, now)
+    return pipeline.move(alerts, decisions, view, rules, now, news)
 
 
 def pages(move: Move) -> int:
@@ -221,19 +245,23 @@ def pages(move: Move) -> int:
 
 
 @asynccontextmanager
-async def opened(path: Path, clock: FakeClock, *, chats: Sequence[str] = ("fake",)) -> AsyncIterator[SqliteStore]:
+async def opened(
+    path: Path, clock: FakeClock, *, chats: Sequence[str] = ("fake",), mirrors: Sequence[str] = ()
+) -> AsyncIterator[SqliteStore]:
     """Open a store over a file."""
     broken: list[str] = []
-    async with open_sqlite(path, clock, chats=chats, on_commit=lambda _: None, on_broken=broken.append) as store:
+    async with open_sqlite(
+        path, clock, chats=chats, mirrors=mirrors, on_commit=lambda _: None, on_broken=broken.append
+    ) as store:
         yield store
     assert not broken
 
 
-def new_metrics(rules: RuleSet = RULES) -> Metrics:
-    """Give fresh metrics for one receiver and one chat."""
+def new_metrics(rules: RuleSet = RULES, receivers: Sequence[str] = ("alertmanager", "responder")) -> Metrics:
+    """Give fresh metrics for these receivers and one chat."""
     names = [each.name for each in rules.rules] + [rules.backstop.name]
     return Metrics(
-        receivers=["alertmanager", "responder"], chats=["fake"], tools=["prometheus.query"], models=["m"], rules=names,
+        receivers=list(receivers), chats=["fake"], tools=["prometheus.query"], models=["m"], rules=names,
         version="0",
     )  # fmt: skip
 
@@ -311,7 +339,7 @@ async def house(
     clock = clock or FakeClock()
     path = folder / "responder.db"
     receivers: dict[str, Receiver] = {"alertmanager": Alertmanager(Settings()), "responder": Own(), **(more or {})}
-    metrics = new_metrics(rules)
+    metrics = new_metrics(rules, list(receivers))
     async with opened(path, clock, chats=chats) as store:
         yield House(
             path, store, clock, rules, receivers, Inbox(store, receivers, lambda: rules, clock),

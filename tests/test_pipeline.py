@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from responder import incidents
-from responder.model import Alert, Episode, Incident, Move, NewEpisode, Severity, Status
+from responder.model import Alert, Episode, Incident, Move, Muted, NewEpisode, News, Severity, Status
 from responder.rules import RuleSet
 from responder.rules.rule import Raise
 from tests.given import NOW, P0, P1, P2, P3, POLICY, RULES, after, alert, moved, pages, rule
@@ -386,3 +386,143 @@ def test_all_entries_are_counted_by_status_and_by_rule() -> None:
     assert move.counts["alerts", "alertmanager/resolved"] == 1
     taken = sum(each.entries for each in move.episodes) + sum(each.entries for each in move.joined)
     assert taken == 3
+
+
+# --- muted, heartbeats ---
+
+SILENCED = Muted("silence", "until noon, by ada: the switch is replaced")
+
+
+def test_a_muted_alert_is_an_episode_with_its_reason_and_opens_nothing() -> None:
+    move = moved(alert(), muted={"Api": SILENCED})
+    assert (move.opened, move.posts, move.runs) == ([], [], [])
+    kept = only_new(move)
+    assert (kept.incident, kept.entries, kept.muted) == (None, 1, SILENCED)
+    assert kept.why["muted"] == {"kind": "silence", "why": SILENCED.why}
+    assert move.counts["muted", "silence"] == 1
+
+
+def test_a_muted_alert_that_is_heard_again_opens_its_incident_with_one_page() -> None:
+    was = replace(episode(alert(), home=None), muted=SILENCED)
+    move = moved(alert(), episodes=[was])
+    assert len(move.opened) == pages(move) == 1
+    [change] = move.joined
+    assert (change.incident, change.muted) == (move.opened[0].group_key, Muted())
+
+
+def test_a_muted_alert_that_repeats_is_only_counted() -> None:
+    was = replace(episode(alert(), home=None), muted=SILENCED)
+    move = moved(alert(), episodes=[was], muted={"Api": SILENCED})
+    [change] = move.joined
+    assert (change.incident, change.muted, change.entries) == (None, None, 1)
+    assert (move.opened, move.posts) == ([], [])
+
+
+def test_a_silence_does_not_take_an_alert_out_of_its_open_incident() -> None:
+    move = moved(alert(), episodes=[episode(alert())], incidents=[incident()], muted={"Api": SILENCED})
+    [change] = move.joined
+    assert (change.incident, change.muted) == (None, None)
+
+
+def test_a_muted_instance_does_not_join_the_incident_of_its_group() -> None:
+    move = moved(alert(instance="b"), incidents=[incident()], muted={"Api": SILENCED})
+    assert only_new(move).incident is None
+    assert move.changed == []
+
+
+def test_a_muted_alert_whose_incident_is_over_does_not_open_it_again() -> None:
+    was = episode(alert(), firing=False, ended=after(minutes=9))
+    fires = alert(started=after(minutes=12), received=after(minutes=12))
+    move = moved(fires, episodes=[was], incidents=[resolved()], now=after(minutes=12), muted={"Api": SILENCED})
+    assert (move.changed, move.posts) == ([], [])
+    assert only_new(move).muted == SILENCED
+
+
+def test_an_episode_keeps_why_it_was_judged_as_it_was() -> None:
+    why = only_new(moved(alert())).why
+    assert (why["rule"], why["severity"], why["revision"]) == ("api", "P2", RULES.revision)
+
+
+def test_a_heartbeat_is_noted_each_time_that_it_comes() -> None:
+    mute = {"Api": Muted("heartbeat", "")}
+    move = moved(alert(), alert(instance="b"), heartbeat_s=600.0, muted=mute)
+    assert [(each.rule, each.within_s) for each in move.beats] == [("api", 600.0)] * 2
+    assert move.opened == []
+
+
+# --- what is known elsewhere ---
+
+
+def from_elsewhere(name: str = "Paged", **more: Any) -> Alert:
+    return replace(alert(name), source="pagerduty", identity=f"pd-{name}", **more)
+
+
+def test_an_incident_with_a_name_elsewhere_is_told_there_once() -> None:
+    first = moved(from_elsewhere(ref="PABC"))
+    assert first.opened[0].links == (("pagerduty", "PABC"),)
+    assert [(post.kind, post.chat, post.channel) for post in first.posts if post.chat] == [
+        ("linked", "pagerduty", "PABC")
+    ]
+    again = moved(
+        from_elsewhere("Other", ref="PABC"),
+        incidents=[
+            replace(incident(), group_key=RULES.classify(alert("Other")).group_key, links=first.opened[0].links)
+        ],
+    )
+    assert [post for post in again.posts if post.chat] == []
+
+
+@pytest.mark.parametrize("origin", ["", "pagerduty"])
+def test_what_people_do_is_told_elsewhere_but_not_where_it_comes_from(origin: str) -> None:
+    linked = incident(links=(("pagerduty", "PABC"), ("other", "7")))
+    move = Move()
+    incidents.acknowledged(move, linked, "ada", NOW, origin=origin)
+    incidents.noted(move, linked, "ada", "looking", NOW, origin=origin)
+    told = [(post.kind, post.chat) for post in move.posts if post.chat]
+    expected = [(kind, chat) for kind in ("acknowledged", "note") for chat in ("pagerduty", "other")]
+    assert told == [each for each in expected if each[1] != origin]
+
+
+def test_news_acknowledges_the_incident_of_its_alert() -> None:
+    news = News("pd-Paged", "pagerduty", "acknowledged", "Ada")
+    paged = from_elsewhere()
+    move = moved(episodes=[episode(paged)], incidents=[incident()], news=[news])
+    [changed] = move.changed
+    assert changed.acknowledged_by == "Ada in pagerduty"
+    assert changed.acknowledged_at == NOW
+
+
+def test_news_of_an_alert_that_nobody_knows_changes_nothing() -> None:
+    move = moved(news=[News("pd-x", "pagerduty", "note", "Ada", "hello")])
+    assert (move.changed, move.posts, move.timeline) == ([], [], [])
+
+
+def test_a_note_from_elsewhere_is_a_line_in_the_thread_and_in_the_record() -> None:
+    news = News("pd-Paged", "pagerduty", "note", "Ada", "restarted it")
+    move = moved(episodes=[episode(from_elsewhere())], incidents=[incident()], news=[news])
+    assert [(line.kind, line.text) for line in move.timeline] == [("note", "Ada in pagerduty: restarted it")]
+    assert move.changed == []
+
+
+def test_two_sources_that_report_the_same_group_make_one_incident() -> None:
+    opened = incident(detected_by="pagerduty")
+    move = moved(alert("Slow", received=NOW), incidents=[opened], twins={("k", "pagerduty"): 1})
+    assert len(move.opened) == 1, "without the name that both give it, it is another incident"
+    move = moved(replace(alert("Slow"), alias="k"), incidents=[opened], twins={("k", "pagerduty"): 1})
+    assert move.opened == []
+    assert only_new(move).incident == 1
+    assert ("k", "alertmanager", 1) in move.aliases
+
+
+@pytest.mark.parametrize(
+    ("twins", "known"),
+    [
+        ({("k", "alertmanager"): 1}, incident()),  # our own source: its rules decide what belongs together
+        ({("other", "pagerduty"): 1}, incident()),
+        ({("k", "pagerduty"): 1}, resolved(resolved_at=after(hours=-2))),
+    ],
+    ids=["same-source", "other-name", "long-over"],
+)
+def test_what_is_no_twin_opens_its_own(twins: dict[tuple[str, str], int], known: Incident) -> None:
+    move = moved(replace(alert("Slow"), alias="k"), incidents=[known], twins=twins)
+    assert len(move.opened) == 1

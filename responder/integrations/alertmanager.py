@@ -10,6 +10,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from hashlib import sha256
 from hmac import compare_digest
 from typing import Any
 
@@ -88,16 +89,19 @@ class Alertmanager:
         if body.count(b'"status"') > len(found["alerts"]) + 1:
             found = _said_twice(body, found)
         alerts, bad = [], []
+        group_key = _word(found.get("groupKey"))
+        # The name under which its PagerDuty notifier reports the same group: notify/util.go, Key.Hash.
+        alias = sha256(group_key.encode("utf-8", "replace")).hexdigest() if group_key else ""
         for element in found["alerts"]:
             try:
-                alerts.append(_alert(element, received_at))
+                alerts.append(_alert(element, received_at, alias))
             except (ValueError, TypeError, OverflowError, RecursionError) as error:
                 bad.append(BadEntry(str(error)[:200], _raw(element), 1))
         truncated = found.get("truncatedAlerts")
         return Decoded(
             tuple(alerts),
             tuple(bad),
-            group_key=_word(found.get("groupKey"))[:2000],
+            group_key=group_key[:2000],
             truncated=truncated if isinstance(truncated, int) and truncated > 0 else 0,
             sender=_word(found.get("externalURL"))[:500],
         )
@@ -147,7 +151,7 @@ def _scrubbed(value: Any) -> Any:
     return value
 
 
-def _alert(element: Any, received_at: datetime) -> Alert:
+def _alert(element: Any, received_at: datetime, alias: str) -> Alert:
     if not isinstance(element, dict):
         raise TypeError(f"an element of alerts is {type(element).__name__}, not an object")
     labels = _texts(element.get("labels"), "labels")
@@ -162,6 +166,7 @@ def _alert(element: Any, received_at: datetime) -> Alert:
         started_at=_time(element.get("startsAt")),
         ended_at=ended_at,
         generator_url=_text(element.get("generatorURL"))[:2000],
+        alias=alias,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from responder.errors import SchemaTooNew, StoreError
+from responder.model import HEARD
 from responder.store.sqlite import files
 from tests.given import FakeClock, body, entry, house, opened
 
@@ -107,3 +108,19 @@ async def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None
         assert await later.incident() == was
         await later.settle()
         assert (await later.incident()).firing == 2
+
+
+async def test_a_file_of_version_1_is_read_on_with_all_that_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "responder.db"
+    monkeypatch.setattr(files, "VERSION", 1)
+    files.prepare(path)
+    with closing(sqlite3.connect(path)) as connection:
+        values = "'i', 'alertmanager', '{\"alertname\": \"Old\"}', '{}', 1, 1.0, NULL, 1.0, NULL, ''"
+        connection.execute(f"INSERT INTO episode VALUES (1, {values})")
+        connection.commit()
+    monkeypatch.undo()
+    async with opened(path, FakeClock()) as store:
+        [kept] = await store.firing(0, 10)
+        assert (kept.labels, kept.muted) == ({"alertname": "Old"}, HEARD)

@@ -5,15 +5,32 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from responder.errors import Fenced
-from responder.model import Done, Message, Move, OutboxPost, Post, Run, Severity
+from responder.model import HEARD, Beat, Done, Message, Move, Muted, NewEpisode, OutboxPost, Post, Run, Severity
 from responder.store.sqlite import reads
-from tests.given import NOW, P0, P1, P3, House, after, alert, body, entry, first_run, house, moved
+from tests.given import (
+    NOW,
+    P0,
+    P1,
+    P2,
+    P3,
+    FakeClock,
+    House,
+    after,
+    alert,
+    body,
+    entry,
+    first_run,
+    house,
+    moved,
+    opened,
+)
 
 
 @pytest.fixture
@@ -399,3 +416,75 @@ async def test_a_listing_pages_by_number_and_filters(at: House) -> None:
 async def test_no_such_incident_is_none(at: House) -> None:
     assert await at.store.incident(99) is None
     assert (await at.store.record(99))["episodes"] == []
+
+
+# --- why, muted, heartbeats, other names ---
+
+
+async def test_reasons_are_kept_once_for_all_episodes_that_were_judged_alike(at: House) -> None:
+    await at.post(entry(instance="a"), entry(instance="b"), entry("Slow"))
+    hashes = [row[0] for row in at.sql("SELECT reason FROM episode ORDER BY id")]
+    assert hashes[0] == hashes[1] != hashes[2]
+    assert at.sql("SELECT count(*) FROM reason") == [(2,)]
+    assert at.sql("SELECT DISTINCT rule, severity FROM episode ORDER BY rule") == [("api", "P2"), ("slow", "P2")]
+
+
+async def test_an_ended_episode_that_nobody_judged_has_no_reasons(at: House) -> None:
+    await at.post(entry(firing=False, ended=NOW))
+    assert at.sql("SELECT reason, rule, muted FROM episode") == [("", "", "")]
+
+
+def begun(name: str, *, muted: Muted = HEARD, firing: bool = True) -> NewEpisode:
+    return NewEpisode(alert(name), None, NOW, None if firing else NOW, 1, {"rule": "r"}, muted)
+
+
+async def test_what_is_muted_and_fires_is_found_page_by_page(at: House) -> None:
+    silence = Muted("silence", "until noon")
+    await at.store.commit(
+        Move(
+            episodes=[
+                begun("A", muted=silence),
+                begun("B"),
+                begun("C", muted=silence, firing=False),
+                begun("D", muted=Muted("heartbeat")),
+                begun("E", muted=silence),
+            ]
+        )
+    )
+    first = await at.store.muted(0, 1)
+    assert [(each.labels["alertname"], each.muted) for each in first] == [("A", silence)]
+    assert [each.labels["alertname"] for each in await at.store.muted(first[0].id, 10)] == ["E"]
+    assert [each.labels["alertname"] for each in await at.store.firing(0, 10)] == ["A", "B", "D", "E"]
+
+
+async def test_a_heartbeat_stands_as_it_last_came_until_it_is_stopped(at: House) -> None:
+    beats = [Beat("k", "watchdog", 600.0, {"cluster": "eu"}, after(minutes=minutes)) for minutes in (0, 1)]
+    await at.store.commit(Move(beats=beats))
+    assert await at.store.beats() == [beats[1]]
+    await at.store.stop_beat("k")
+    assert await at.store.beats() == []
+
+
+async def test_twins_are_found_by_alias_for_each_source(at: House) -> None:
+    await at.post(entry())
+    await at.store.commit(Move(aliases=[("k", "pagerduty", 1), ("k", "alertmanager", 1), ("other", "pagerduty", 1)]))
+    assert await at.store.twins(["k", "none"]) == {("k", "pagerduty"): 1, ("k", "alertmanager"): 1}
+    assert await at.store.twins([]) == {}
+
+
+async def test_a_post_for_a_mirror_is_queued_there_alone_and_nowhere_without_it(tmp_path: Path) -> None:
+    async with opened(tmp_path / "a.db", FakeClock(), mirrors=("pagerduty",)) as store:
+        await store.commit(moved(alert()))
+        told = [Post(1, "note", P2, Message(title="", body="x"), "PABC", system) for system in ("pagerduty", "gone")]
+        await store.commit(Move(posts=told))
+        found = (await store.record(1))["posts"]
+        assert [(each["chat"], each["kind"], each["channel"]) for each in found] == [
+            ("fake", "head", ""),
+            ("pagerduty", "note", "PABC"),
+        ]
+
+
+async def test_links_come_back_as_they_were(at: House) -> None:
+    await at.store.commit(moved(replace(alert(), ref="PABC")))
+    [incident] = await at.all_incidents()
+    assert incident.links == (("alertmanager", "PABC"),)

@@ -6,11 +6,15 @@ import asyncio
 import gzip
 import threading
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from responder.errors import TransientError
+from responder.model import Decoded, Status
 from responder.web import door as door_module
 from tests.given import body, entry
 from tests.web.given import Web, hang_up, read_reply, web
@@ -312,3 +316,88 @@ async def test_a_body_that_is_not_packed_as_it_says_is_4xx_and_never_5xx(at: Web
     assert reply is None or 400 <= reply.status < 500
     assert await stored(at) == []
     assert (await at.post(b"{}")).status == 202
+
+
+# --- receivers that sign ---
+
+
+class Signed:
+    """A receiver with a signature: `good` is one, `later` cannot be judged now."""
+
+    name = "signed"
+    max_bytes = 1 << 20
+    guarded = True
+    alarms = True
+    methods = ("POST", "PUT")
+    id_header = "X-Delivery"
+
+    def __init__(self, unready: str = "") -> None:
+        self.unready = unready
+
+    def authorize(self, headers: Mapping[str, str]) -> bool:
+        return True
+
+    async def verify(self, headers: Mapping[str, str], body: bytes) -> bool:
+        if headers.get("X-Signature") == "later":
+            raise TransientError("the key cannot be fetched")
+        return headers.get("X-Signature") == "good"
+
+    def decode(self, body: bytes, received_at: datetime) -> Decoded:
+        return Decoded(())
+
+
+@asynccontextmanager
+async def signed(folder: Path, receiver: Signed | None = None) -> AsyncIterator[Web]:
+    async with web(folder, more={"signed": receiver or Signed()}) as at:
+        yield at
+
+
+async def sign(at: Web, signature: str, *, method: str = "POST", delivery: str = "") -> int:
+    headers = {"X-Signature": signature, "X-Delivery": delivery}
+    return (await at.ask(method, "/webhooks/signed", b"{}", headers=headers)).status
+
+
+async def test_a_receiver_without_its_own_secret_is_503(tmp_path: Path) -> None:
+    async with signed(tmp_path, Signed("its secret is not set")) as at:
+        reply = await at.ask("POST", "/webhooks/signed", b"{}", headers={"X-Signature": "good"})
+        assert (reply.status, reply.headers["retry-after"]) == (503, "5")
+        assert b"its secret is not set" in reply.body
+        assert at.counted("unready", "signed") == 1
+
+
+async def test_a_signature_that_cannot_be_judged_now_is_503(tmp_path: Path) -> None:
+    async with signed(tmp_path) as at:
+        assert await sign(at, "later") == 503
+
+
+async def test_a_receiver_says_which_methods_it_is_sent_by(tmp_path: Path) -> None:
+    async with signed(tmp_path) as at:
+        assert [await sign(at, "good", method=method) for method in ("POST", "PUT", "GET")] == [202, 202, 405]
+
+
+async def test_the_first_wrong_signature_pages_and_a_good_one_ends_it(tmp_path: Path) -> None:
+    async with signed(tmp_path) as at:
+        assert [await sign(at, "wrong") for _ in range(3)] == [403] * 3
+        await at.at.settle()
+        [incident] = await at.at.all_incidents()
+        assert (incident.title, incident.firing) == (
+            "signed's webhooks are refused: secret or signature is wrong; its alerts do not arrive",
+            1,
+        )
+        assert await sign(at, "good") == 202
+        await at.at.settle()
+        [incident] = await at.at.all_incidents()
+        assert (incident.status, incident.firing) == (Status.MONITORING, 0)
+        at.at.clock.turn(5)
+        assert await sign(at, "wrong") == 403
+        await at.at.settle()
+        [incident] = await at.at.all_incidents()
+        assert incident.firing == 1, "the next refusal pages again"
+
+
+async def test_only_a_genuine_delivery_is_remembered(tmp_path: Path) -> None:
+    async with signed(tmp_path) as at:
+        assert await sign(at, "wrong", delivery="d1") == 403
+        assert [await sign(at, "good", delivery="d1") for _ in range(2)] == [202, 202]
+        assert (at.counted("accepted", "signed"), at.counted("duplicate", "signed")) == (1, 1)
+        assert await sign(at, "wrong", delivery="d1") == 403
