@@ -19,6 +19,7 @@ WEBHOOK_OUTCOMES = (
     "accepted", "duplicate", "unauthorized", "forbidden", "method", "unready",
     "closing", "overload", "timeout", "broken", "too_large", "store",
 )  # fmt: skip
+MUTED_BY = ("silence", "maintenance", "inhibition", "heartbeat")
 MAX_RULES = 1000  # series of rule_hits; rules behind that are summed as "other"
 _SECONDS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 14400)
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
@@ -102,6 +103,14 @@ class Metrics:
             for status in ("firing", "resolved"):
                 alerts.add_metric([receiver, status], figure(("alerts", f"{receiver}/{status}"), 0.0))
         yield alerts
+        muted = CounterMetricFamily(
+            "responder_alerts_muted", "Alerts that opened no incident, and why.", labels=["kind"]
+        )
+        now = GaugeMetricFamily("responder_muted_alerts", "Alerts that fire now and are muted.", labels=["kind"])
+        for kind in MUTED_BY:
+            muted.add_metric([kind], figure(("muted", kind), 0.0))
+            now.add_metric([kind], figure(("muted_now", kind), 0.0))
+        yield from (muted, now)
         hits = CounterMetricFamily("responder_rule_hits", "Alerts that a rule decided.", labels=["rule"])
         known = {rule: figure(("rule_hits", rule), 0.0) for rule in self._rules if rule != "other"}
         for rule, n in known.items():
@@ -134,9 +143,9 @@ class Metrics:
 
 
 def unaccounted(figures: dict[tuple[str, str], float]) -> float:
-    """Entries in moved chunks, less those that episodes took in, quarantine holds, or a rule suppressed."""
+    """Entries in moved chunks, less those that episodes took in (muted ones are episodes too) and quarantine holds."""
     figure = figures.get
-    held = figure(("taken", ""), 0.0) + figure(("quarantined_entries", ""), 0.0) + figure(("suppressed", ""), 0.0)
+    held = figure(("taken", ""), 0.0) + figure(("quarantined_entries", ""), 0.0)
     return figure(("entries", ""), 0.0) - held
 
 

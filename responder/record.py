@@ -95,9 +95,12 @@ def ledger_json(figures: Mapping[tuple[str, str], float], unaccounted: float) ->
     moved, unread, waiting = figure("bodies"), figure("bodies_unread"), figure("waiting")
     return {
         "entries": figure("entries"),
-        "in_open_episodes": figure("taken_open"),
-        "in_ended_episodes": figure("taken") - figure("taken_open"),
-        "suppressed": figure("suppressed"),
+        "in_open_episodes": figure("taken_open") - figure("taken_muted_open"),
+        "in_ended_episodes": figure("taken")
+        - figure("taken_open")
+        - figure("taken_muted")
+        + figure("taken_muted_open"),
+        "suppressed": figure("taken_muted"),
         "quarantined": figure("quarantined_entries"),
         "unaccounted": int(unaccounted),
         "bodies": {"received": moved + waiting, "decoded": moved - unread, "quarantined": unread, "waiting": waiting},

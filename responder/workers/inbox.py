@@ -21,6 +21,7 @@ from responder.errors import Conflict, Rejected, StoreError
 from responder.model import Alert, BadEntry, Cursor, Decision, Decoded, Episode, EpisodeChange, InboxRow, Move, News
 from responder.ports import Clock, Receiver, Store
 from responder.rules import RuleSet
+from responder.workers.judge import Judge
 
 CHUNK = 200  # alerts a transaction
 READ = 256  # bodies a read
@@ -29,6 +30,7 @@ GATHER_S = 0.01  # between two small reads: a burst is moved in fewer, larger tr
 TRUSTED_S = 60.0  # how long a repeat is believed to change nothing
 MAX_KNOWN = 1024
 LARGE_BYTES = 256 << 10
+UNMUTE_EVERY_S = 5.0
 RECOMPUTED = 16  # times that a chunk is made anew when a row has changed meanwhile
 log = structlog.stdlib.get_logger("inbox")
 
@@ -66,6 +68,8 @@ class Inbox:
     ) -> None:
         """Keep the parts; nothing is remembered that the store does not hold, but for recognising repeats."""
         self._store, self._receivers, self._rules, self._clock = store, receivers, rules, clock
+        self._judge = Judge(store, rules, clock)
+        self._unmute_at = 0.0  # monotonic
         self._known: dict[tuple[str, str], _Known] = {}
         self._by_digest: dict[bytes, tuple[str, str]] = {}
         self._of_identity: dict[str, set[tuple[str, str]]] = {}
@@ -97,13 +101,14 @@ class Inbox:
                 self._size = 1
                 continue
             if not moved:
-                await wait_any(bell, stop, seconds=5.0)
+                await wait_any(bell, stop, seconds=UNMUTE_EVERY_S)
             elif moved < READ // 2:
                 await self._clock.sleep(GATHER_S)
 
     async def once(self) -> int:
         """Move what waits now; gives how many bodies."""
         cursor = await self._store.cursor()
+        await self._unmute(cursor)
         rows = await self._store.waiting(cursor.seq, READ)
         self._slice_began = self._clock.monotonic()
         chunk = _Chunk(cursor=cursor)
@@ -112,6 +117,15 @@ class Inbox:
         await self._commit(chunk)
         self._size = CHUNK
         return len(rows)
+
+    async def _unmute(self, cursor: Cursor) -> None:
+        """Open what was muted and fires on: its window is over, or what muted it has ended."""
+        if self._clock.monotonic() < self._unmute_at:
+            return
+        self._unmute_at = self._clock.monotonic() + UNMUTE_EVERY_S
+        while alerts := await self._judge.unmuted(self._size):
+            chunk = _Chunk(list(alerts), {alert.identity for alert in alerts}, cursor=cursor)
+            await self._commit(chunk)
 
     async def _take(self, chunk: _Chunk, row: InboxRow, skip: int) -> _Chunk:
         """Add one body to the chunk; a full chunk is written and a new one begun."""
@@ -198,8 +212,8 @@ class Inbox:
 
     async def _move(self, chunk: _Chunk) -> tuple[Move, set[str]]:
         """Make the move of a chunk, and name the identities that it changes by more than a count."""
-        rules, now = self._rules(), self._clock.now()
-        decisions = [rules.classify(alert) if alert.firing else None for alert in chunk.alerts]
+        rules, now = await self._judge.rules(), self._clock.now()
+        decisions = self._judge.decide(rules, chunk.alerts)
         view = await self._view(chunk, decisions)
         move = pipeline.move(chunk.alerts, decisions, view, rules, now, chunk.news)
         identities = {episode.id: identity for identity, episode in view.episodes.items()}
@@ -287,7 +301,7 @@ class Inbox:
             found = [(alert, episodes.get(alert.identity)) for alert in alerts]
             self._drop(group)
             # Only a body whose alerts all stand as it says can be told by its bytes alone.
-            if any(episode is None or episode.firing != alert.firing for alert, episode in found):
+            if any(each is None or each.firing != alert.firing or each.muted for alert, each in found):
                 continue
             if len(self._known) >= MAX_KNOWN:
                 self._drop(next(iter(self._known)))

@@ -107,7 +107,7 @@ class SqliteStore:
 
     async def muted(self, after: int, limit: int) -> list[Episode]:
         """Episodes that fire and are muted, behind a number."""
-        return await self._hot.read(reads.firing, after, limit, "AND muted NOT IN ('', 'heartbeat')")
+        return await self._hot.read(reads.firing, after, limit, "AND muted <> '' AND muted <> 'heartbeat'")
 
     async def firing(self, after: int, limit: int) -> list[Episode]:
         """Episodes that fire, behind a number."""

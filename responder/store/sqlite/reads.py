@@ -205,9 +205,16 @@ def figures(connection: sqlite3.Connection) -> dict[tuple[str, str], float]:
             "SELECT severity, count(*) FROM incident WHERE status NOT IN ('resolved', 'reviewed') GROUP BY severity"
         ):
             found["open", severity] = n
+        for kind, n in connection.execute(
+            "SELECT muted, count(*) FROM episode WHERE firing = 1 AND muted <> '' GROUP BY muted"
+        ):
+            found["muted_now", kind] = n
         one = {
             "taken": "SELECT coalesce(sum(entries), 0) FROM taken",
-            "taken_open": "SELECT coalesce(sum(entries), 0) FROM taken JOIN episode ON id = episode WHERE firing",
+            "taken_open": "SELECT coalesce(sum(entries), 0) FROM taken JOIN episode ON id = episode WHERE firing = 1",
+            "taken_muted": "SELECT coalesce(sum(entries), 0) FROM taken JOIN episode ON id = episode WHERE muted <> ''",
+            "taken_muted_open": "SELECT coalesce(sum(entries), 0) FROM taken JOIN episode ON id = episode"
+            " WHERE muted <> '' AND firing = 1",
             "quarantined_entries": "SELECT coalesce(sum(entries), 0) FROM quarantine",
             "quarantined": "SELECT count(*) FROM quarantine",
             "waiting": "SELECT count(*) FROM inbox WHERE seq > (SELECT seq FROM cursor)",

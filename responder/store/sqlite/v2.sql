@@ -7,7 +7,7 @@ ALTER TABLE episode ADD COLUMN rule TEXT NOT NULL DEFAULT '';
 ALTER TABLE episode ADD COLUMN severity TEXT NOT NULL DEFAULT '';
 ALTER TABLE episode ADD COLUMN muted TEXT NOT NULL DEFAULT '';
 ALTER TABLE episode ADD COLUMN muted_why TEXT NOT NULL DEFAULT '';
-CREATE INDEX episode_muted ON episode (id) WHERE firing = 1 AND muted <> '';
+CREATE INDEX episode_muted ON episode (firing, id) WHERE muted <> '';
 CREATE INDEX episode_firing ON episode (id) WHERE firing = 1;
 ALTER TABLE incident ADD COLUMN links TEXT NOT NULL DEFAULT '[]';
 CREATE TABLE alias (alias TEXT, source TEXT, incident INTEGER NOT NULL, PRIMARY KEY (alias, source)) WITHOUT ROWID;
