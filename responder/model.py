@@ -121,6 +121,7 @@ class Decision:
     tried: tuple[tuple[str, str | None], ...] = ()
     revision: str = ""
     distinct: tuple[tuple[str, str], ...] = ()  # (label, value) that the rule's `raise` counts
+    heartbeat_s: float | None = None  # a sign of life: no incident but its absence for so long is one
 
 
 @dataclass(frozen=True, slots=True)

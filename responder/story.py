@@ -36,7 +36,7 @@ class Part:
         firing = self.now.firing + len(self.joined) - len(self.ended) - len(self.left)
         open_for_s = (at - self.now.opened_at).total_seconds()
         grown = rules.raised(
-            self.now.rule, self.now.severity, facts=self.now.facts, firing=firing, open_for_s=open_for_s
+            self.now.rule, self.now.severity, facts=self.now.facts, firing=firing, open_for_s=open_for_s, at=at
         )
         if self.was is None:
             channel = self.now.channel if self.ruled else rules.policy.of(grown).channel or self.now.channel
