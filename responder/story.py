@@ -47,7 +47,7 @@ class Part:
         firing = self.now.firing + len(self.joined) - len(self.ended) - len(self.left)
         open_for_s = (at - self.now.opened_at).total_seconds()
         grown = rules.raised(
-            self.now.rule, self.now.severity, facts=self.now.facts, firing=firing, open_for_s=open_for_s
+            self.now.rule, self.now.severity, facts=self.now.facts, firing=firing, open_for_s=open_for_s, at=at
         )
         if self.was is None:
             channel = self.now.channel if self.ruled else rules.policy.of(grown).channel or self.now.channel
@@ -95,7 +95,7 @@ def still(alert: Alert, episode: Episode, home: Ref | None, muted: Muted) -> Epi
 
 def why(rules: RuleSet, alert: Alert, decision: Decision) -> dict[str, object]:
     """Say why an alert got its decision, as an episode and an incident keep it."""
-    reasons = rules.explain(alert).as_dict()
+    reasons = rules.reasons(alert, decision)
     if decision.muted:
         reasons["muted"] = {"kind": decision.muted.kind, "why": decision.muted.why}
     return reasons

@@ -76,13 +76,30 @@ class Watch:
             return
         yield from self._unacknowledged(incident, ctx)
         yield from self._cadence(incident, ctx.clock.now())
-        wait_s = self.rules().next_raise_s(incident.rule, incident.severity)
-        if wait_s is not None and incident.firing:
-            at = incident.opened_at + timedelta(seconds=wait_s)
-            yield _Due(at, f"raise.{incident.severity}.{wait_s:.0f}", self._raise)
+        if incident.firing:
+            yield from self._raises(incident, ctx.clock.now())
         if incident.status is Status.MONITORING and incident.firing == 0 and incident.monitoring_at is not None:
             at = incident.monitoring_at + timedelta(seconds=self.hold_s(incident))
             yield _Due(at, f"resolve.{incident.monitoring_at.timestamp()}", self._resolve)
+
+    def _raises(self, incident: Incident, now: datetime) -> Iterator[_Due]:
+        """Only the latest time that has passed and the one to come: a raise sees all that the incident then meets."""
+        rules, at, passed = self.rules(), incident.opened_at, None
+        while True:
+            wait_s = rules.next_raise_s(incident.rule, incident.severity, opened_at=incident.opened_at, at=at)
+            if wait_s is None:
+                break
+            at += timedelta(seconds=wait_s)
+            if at > now:
+                yield self._raise_at(incident, at)
+                break
+            passed = at
+        if passed is not None:
+            yield self._raise_at(incident, passed)
+
+    def _raise_at(self, incident: Incident, at: datetime) -> _Due:
+        after_s = (at - incident.opened_at).total_seconds()
+        return _Due(at, f"raise.{incident.severity}.{after_s:.0f}", self._raise)
 
     def _unacknowledged(self, incident: Incident, ctx: Ctx) -> Iterator[_Due]:
         """Contacts one after the other; a leap of the clock or a long stop brings one of them, not all at once."""
@@ -130,7 +147,12 @@ class Watch:
     def _raise(self, incident: Incident, now: datetime) -> Done:
         open_for_s = (now - incident.opened_at).total_seconds()
         to = self.rules().raised(
-            incident.rule, incident.severity, facts=incident.facts, firing=incident.firing, open_for_s=open_for_s
+            incident.rule,
+            incident.severity,
+            facts=incident.facts,
+            firing=incident.firing,
+            open_for_s=open_for_s,
+            at=now,
         )
         policy, move = self.rules().policy.of(to), Move()
         why = f"open for {incidents.duration(open_for_s)}"

@@ -43,7 +43,7 @@ def check(parsed: Namespace) -> int:
     try:
         paths = settings.rules or (shipped("rules"),)
         rules = load(paths, runbooks=library.runbooks.keys(), shipped=shipped("rules") / "policy.yaml")
-        warnings += map(str, rules.warnings)
+        warnings += map(str, (*rules.warnings, *rules.policy.outdated(datetime.now(UTC))))
         errors += _chains(rules, library)
     except RulesError as error:
         errors += map(str, error.errors)
@@ -117,6 +117,8 @@ def _explain_incident(parsed: Namespace) -> int:
     for key in ("because", "nearest"):
         if decision.get(key):
             draw.say(f"  {key}: {decision[key]}")
+    for line in decision.get("policy", []):
+        draw.say(f"  {line}")
     return 0
 
 

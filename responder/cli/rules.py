@@ -6,6 +6,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 from responder import config
@@ -62,7 +63,8 @@ def lint(parsed: Namespace) -> int:
     missing = [path for path in paths if not path.exists()]
     if missing:
         raise ConfigError(f"{missing[0]} is not there")
-    found = lint_paths(paths, runbooks=library.runbooks, chains=library.chains, shipped=_policy())
+    now = datetime.now(UTC)
+    found = lint_paths(paths, runbooks=library.runbooks, chains=library.chains, shipped=_policy(), at=now)
     if parsed.json:
         draw.as_json({"findings": [asdict(each) for each in found]})
     else:

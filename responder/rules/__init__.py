@@ -3,6 +3,7 @@
 from responder.rules.classify import RuleSet, page_everything
 from responder.rules.explain import Explanation
 from responder.rules.fields import RulesError
+from responder.rules.inhibit import Sources
 from responder.rules.loader import load, load_policy
 from responder.rules.policy import Policy, SeverityPolicy
 from responder.rules.rule import Rule
@@ -14,6 +15,7 @@ __all__ = [
     "RuleSet",
     "RulesError",
     "SeverityPolicy",
+    "Sources",
     "load",
     "load_policy",
     "page_everything",

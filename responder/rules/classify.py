@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from hashlib import blake2b
+from typing import Any
 
 from responder.errors import FileError
 from responder.model import Alert, Decision, Severity
 from responder.rules.explain import Explanation, explain
 from responder.rules.index import Index
+from responder.rules.inhibit import Sources
 from responder.rules.policy import Policy
 from responder.rules.rule import Raise, Rule
+from responder.rules.suppress import Mutes, Suppression, inhibited, minute
 
+MAX_REASONS = 2048  # explanations kept in memory
+MAX_TRIED_KEPT = 25  # rules that an episode keeps: the first, and the one that matched
 MAX_KEY_CHARS = 1000  # a longer group key is replaced by its digest: label values come from strangers
 BACKSTOP = Rule("backstop", (), Severity.P2)
 PAGE_EVERYTHING = Rule("page-everything", (), Severity.P1)
@@ -36,8 +43,8 @@ class RuleSet:
         degraded: str = "",
     ) -> None:
         """Index the rules. Args: backstop: what decides when no rule matches."""
-        self.rules = tuple(rules)
         self.policy = policy or Policy()
+        self.rules = tuple(rule.with_hours(self.policy.business_hours) for rule in rules)
         self.warnings = tuple(warnings)
         self.backstop = backstop
         self.degraded = degraded
@@ -46,6 +53,9 @@ class RuleSet:
         self._last = len(self.rules)  # position of the backstop
         self._named = {prepared.rule.name: prepared.rule for prepared in self._prepared}
         self._index = Index([rule.matchers for rule in self.rules])
+        self._read = sorted({name for rule in self.rules for name in rule.reads})
+        self._reasons: dict[tuple[str | None, ...], dict[str, Any]] = {}
+        self._mutes = Mutes(self.policy.silences, self.policy.maintenance)
 
     def classify(self, alert: Alert) -> Decision:
         """Decide one alert. `tried` stays empty: `explain` fills it when somebody will read it."""
@@ -77,26 +87,83 @@ class RuleSet:
             matched_by=first.matched_by,
             revision=self.revision,
             distinct=tuple((name, labels[name]) for name in first.distinct if labels.get(name)),
+            heartbeat_s=first.rule.heartbeat_s,
         )
 
+    def suppressed(self, alert: Alert, at: datetime, sources: Sources) -> Suppression | None:
+        """Say what mutes an alert: the first silence that applies, else maintenance window, else inhibition.
+
+        Args: sources: the alerts that fire, kept by the caller for this rule set's `policy.inhibitions`.
+        """
+        found = self._mutes.first(alert, at)
+        if found is not None:
+            return found
+        muting = sources.muting(alert)
+        return None if muting is None else inhibited(*muting)
+
     def explain(self, alert: Alert) -> Explanation:
-        """Decide one alert and say why: the rules tried, where the severity comes from, and the nearest miss."""
-        return explain(self.rules, self.backstop, alert, self.classify(alert))
+        """Decide one alert and say why: the rules tried, where the severity comes from, and the nearest miss.
+
+        What the policy does with it is told for the time at which it was received.
+        """
+        found = explain(self.rules, self.backstop, alert, self.classify(alert))
+        return replace(found, policy=tuple(self._policy_words(found.decision, alert)))
+
+    def reasons(self, alert: Alert, decision: Decision) -> dict[str, object]:
+        """Give what an episode keeps of its explanation. To explain takes a thousand times as long as to decide.
+
+        So alerts that are alike in all that any rule reads share one explanation: in a storm nearly all of them.
+        """
+        key = (decision.rule, decision.severity, *(alert.labels.get(name) for name in self._read))
+        found = self._reasons.get(key)
+        if found is None:
+            if len(self._reasons) >= MAX_REASONS:
+                self._reasons.clear()
+            found = explain(self.rules, self.backstop, alert, decision).as_dict()
+            found["tried"], found["untold"] = _kept(found["tried"], found["untold"])
+            if sum(map(len, filter(None, key))) <= MAX_KEY_CHARS:  # strangers write the values
+                self._reasons[key] = found
+        return found.copy()
+
+    def _policy_words(self, decision: Decision, alert: Alert) -> Iterator[str]:
+        """Say in words what the policy does with an alert; of inhibitions one alert cannot tell whether they do."""
+        if decision.heartbeat_s is not None:
+            yield f"heartbeat: it opens no incident; its absence for {decision.heartbeat_s:g} s does"
+        muted = self._mutes.first(alert, alert.received_at)
+        if muted is not None:
+            yield f"muted: {muted.why}"
+        could = [each.name for each in self.policy.inhibitions if each.is_target(alert.labels)]
+        if could:
+            yield f"inhibition rules that could mute it: {', '.join(could)}"
+        quiet = self.policy.quiet(decision.severity, alert.labels, alert.received_at)
+        if quiet is not None:
+            yield f"quiet hours {quiet.name}: nobody is mentioned or escalated until {minute(quiet.until)}"
 
     def raised(
-        self, rule: str, severity: Severity, *, facts: Mapping[str, Collection[str]], firing: int, open_for_s: float
+        self,
+        rule: str,
+        severity: Severity,
+        *,
+        facts: Mapping[str, Collection[str]],
+        firing: int,
+        open_for_s: float,
+        at: datetime,
     ) -> Severity:
         """Give an incident's severity after its rule's `raise`: never lower, and unchanged when the rule is gone.
 
-        Args: facts: label -> its distinct values so far; firing: open episodes; open_for_s: since opened_at.
+        Args: facts: label -> its distinct values so far; firing: open episodes; open_for_s: since opened_at; at: now.
         """
-        met = [c.to for c in self._conditions(rule) if c.met_by_incident(facts, firing, open_for_s)]
+        met = [c.to for c in self._conditions(rule) if c.met_by_incident(facts, firing, open_for_s, at)]
         return min([severity, *met])
 
-    def next_raise_s(self, rule: str, severity: Severity) -> float | None:
-        """Say how many seconds after opening the next raise by time is due, None when none is left."""
-        due = [c.at_least for c in self._conditions(rule) if c.kind == "open_for" and c.to < severity]
-        return min(due, default=None)
+    def next_raise_s(self, rule: str, severity: Severity, *, opened_at: datetime, at: datetime) -> float | None:
+        """Say in how many seconds from `at` time may raise an incident next, None when it never will.
+
+        That is when it has been open for long enough, or business hours begin or end; `raised` then says whether.
+        """
+        due = [c.due_at(opened_at, at) for c in self._conditions(rule) if c.to < severity]
+        first = min((each for each in due if each is not None), default=None)
+        return None if first is None else (first - at).total_seconds()
 
     def _conditions(self, name: str) -> tuple[Raise, ...]:
         rule = self._named.get(name)
@@ -122,6 +189,12 @@ def page_everything(reason: str, shipped_policy: Policy | None = None) -> RuleSe
     return RuleSet((), shipped_policy, backstop=PAGE_EVERYTHING, degraded=reason)
 
 
+def _kept(tried: list[list[str | None]], untold: int) -> tuple[list[list[str | None]], int]:
+    """Keep the first rules tried and the last, which decided; the others are counted."""
+    left_out = max(0, len(tried) - MAX_TRIED_KEPT)
+    return ([*tried[: MAX_TRIED_KEPT - 1], tried[-1]] if left_out else tried), untold + left_out
+
+
 def _group_key(rule: Rule, labels: Mapping[str, str]) -> str:
     """Name the incident that an alert belongs to: a JSON list, so that no value can pass for another's."""
     parts: list[object] = [rule.name]
@@ -144,5 +217,6 @@ def _revision(rules: Sequence[Rule], policy: Policy, backstop: Rule) -> str:
     for rule in (*rules, backstop):
         digest.update(repr((rule.name, rule.matchers, rule.severity, rule.raises, rule.runbook)).encode())
         digest.update(repr((rule.group_by, rule.systems, rule.channel, rule.goes_on, rule.labels_only)).encode())
+        digest.update(repr(rule.heartbeat_s).encode())
     digest.update(repr(policy).encode())
     return digest.hexdigest()

@@ -28,10 +28,12 @@ class Expectation:
     alerts: tuple[Alert, ...]
     expect: Mapping[str, Any]
     open_for_s: float
+    at: datetime = _WHEN
 
     def misses(self, ruleset: RuleSet) -> list[str]:
         """Say what the rules do otherwise; [] when it holds."""
-        return [f"{self.where}: {miss}" for miss in _misses(ruleset, self.alerts, dict(self.expect), self.open_for_s)]
+        found = _misses(ruleset, self.alerts, dict(self.expect), self.open_for_s, self.at)
+        return [f"{self.where}: {miss}" for miss in found]
 
 
 def run(ruleset: RuleSet, path: Path) -> list[str]:
@@ -73,14 +75,14 @@ def _read_file(path: Path, errors: list[FileError]) -> Iterator[Expectation]:
     for test in tests:
         fields = Fields(path, test, errors, what="a test", line=line_of(top.found, "tests"))
         before = len(errors)
-        alerts, expect, open_for_s = _read(fields)
+        alerts, expect, open_for_s, at = _read(fields)
         if len(errors) == before:
-            yield Expectation(f"{path}:{fields.line}: {fields.text('name')}", tuple(alerts), expect, open_for_s)
+            yield Expectation(f"{path}:{fields.line}: {fields.text('name')}", tuple(alerts), expect, open_for_s, at)
 
 
-def _read(fields: Fields) -> tuple[list[Alert], dict[str, Any], float]:
-    """Read one test. Returns: its alerts, what is expected, and how long the incident has been open."""
-    fields.known(("name", "alerts", "expect", "open_for"))
+def _read(fields: Fields) -> tuple[list[Alert], dict[str, Any], float, datetime]:
+    """Read one test. Returns: its alerts, what is expected, how long the incident has been open, and the time."""
+    fields.known(("name", "alerts", "expect", "open_for", "at"))
     entries = fields.found.get("alerts")
     if not isinstance(entries, list) or not entries:
         fields.wrong("alerts", "alerts must be a list of {labels: {...}, annotations: {...}}")
@@ -90,14 +92,15 @@ def _read(fields: Fields) -> tuple[list[Alert], dict[str, Any], float]:
     if not expect.found:
         fields.wrong("expect", f"expect names nothing; known: {', '.join(EXPECTED)}")
     open_for_s = fields.duration_s("open_for", 0.0, least=0.0) or 0.0
-    return [_alert(fields, entry) for entry in entries], expect.found, open_for_s
+    at = fields.time("at") or _WHEN
+    return [_alert(fields, entry, at) for entry in entries], expect.found, open_for_s, at
 
 
-def _alert(fields: Fields, entry: Any) -> Alert:
+def _alert(fields: Fields, entry: Any, at: datetime) -> Alert:
     found = Fields(fields.path, entry, fields.errors, what="an alert", line=line_of(fields.found, "alerts"))
     found.known(("labels", "annotations"))
     labels, annotations = _texts(found, "labels"), _texts(found, "annotations")
-    return Alert("test", identify("test", labels), labels, annotations, firing=True, received_at=_WHEN)
+    return Alert("test", identify("test", labels), labels, annotations, firing=True, received_at=at)
 
 
 def _texts(alert: Fields, key: str) -> dict[str, str]:
@@ -111,7 +114,9 @@ def _texts(alert: Fields, key: str) -> dict[str, str]:
     return {name: "" if value is None else str(value) for name, value in fields.found.items()}
 
 
-def _misses(ruleset: RuleSet, alerts: Sequence[Alert], expect: dict[str, Any], open_for_s: float) -> Iterator[str]:
+def _misses(
+    ruleset: RuleSet, alerts: Sequence[Alert], expect: dict[str, Any], open_for_s: float, at: datetime
+) -> Iterator[str]:
     """Compare each incident that the alerts would open."""
     groups: dict[str, list[Decision]] = defaultdict(list)
     for alert in alerts:
@@ -123,7 +128,7 @@ def _misses(ruleset: RuleSet, alerts: Sequence[Alert], expect: dict[str, Any], o
         yield f"{incidents} incidents wanted, {len(groups)} opened"
     for decisions in groups.values():
         first = decisions[0]
-        severity = _severity(ruleset, decisions, open_for_s)
+        severity = _severity(ruleset, decisions, open_for_s, at)
         actual: dict[str, object] = {
             "severity": severity,
             "rule": first.rule,
@@ -137,10 +142,10 @@ def _misses(ruleset: RuleSet, alerts: Sequence[Alert], expect: dict[str, Any], o
         yield from (f"{key} {value} wanted, got {actual[key]}" for key, value in wanted.items() if actual[key] != value)
 
 
-def _severity(ruleset: RuleSet, decisions: Sequence[Decision], open_for_s: float) -> Severity:
+def _severity(ruleset: RuleSet, decisions: Sequence[Decision], open_for_s: float, at: datetime) -> Severity:
     facts: dict[str, set[str]] = defaultdict(set)
     for decision in decisions:
         for label, value in decision.distinct:
             facts[label].add(value)
     worst = min(decision.severity for decision in decisions)
-    return ruleset.raised(decisions[0].rule, worst, facts=facts, firing=len(decisions), open_for_s=open_for_s)
+    return ruleset.raised(decisions[0].rule, worst, facts=facts, firing=len(decisions), open_for_s=open_for_s, at=at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from responder.model import Alert, Decision
 from responder.rules.matchers import Matcher
@@ -22,8 +23,9 @@ class Explanation:
     severity: str  # where the severity comes from
     nearest: str  # the rule before it that almost matched, "" when none came near
     untold: int = 0  # rules tried that `tried` leaves out
+    policy: tuple[str, ...] = ()  # what the policy does with it besides: mutes it, keeps it quiet
 
-    def as_dict(self) -> dict[str, object]:
+    def as_dict(self) -> dict[str, Any]:
         """Give what an incident keeps of it, as JSON knows it."""
         decision = self.decision
         return {
@@ -35,6 +37,7 @@ class Explanation:
             "nearest": self.nearest,
             "tried": [[name, miss] for name, miss in decision.tried],
             "untold": self.untold,
+            "policy": list(self.policy),
         }
 
     def lines(self) -> list[str]:
@@ -42,7 +45,8 @@ class Explanation:
         tried = [f"{name}: {miss or 'matches'}" for name, miss in self.decision.tried]
         if self.untold:
             tried.insert(-1, f"... {self.untold} more rules that do not match")
-        return [*tried, f"severity: {self.severity}", *([f"nearest miss: {self.nearest}"] if self.nearest else [])]
+        nearest = [f"nearest miss: {self.nearest}"] if self.nearest else []
+        return [*tried, f"severity: {self.severity}", *nearest, *self.policy]
 
 
 def explain(rules: Sequence[Rule], backstop: Rule, alert: Alert, decision: Decision) -> Explanation:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from responder.errors import FileError, ResponderError
 from responder.files import line_of, seconds, unknown_keys
 from responder.model import Severity
+from responder.rules.matchers import Matcher, MatcherError, parse
 
 MAX_NAME_CHARS = 120
+MAX_COMMENT_CHARS = 500
 _CHANNEL = re.compile(r"[^\s{}$<>`]{1,80}")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?([Zz]|[+-]\d\d:\d\d)")
 _SEV = {"1": "P0", "2": "P1", "3": "P2 or P3", "4": "P3"}
 
 
@@ -46,13 +50,13 @@ class Fields:
         """Refuse keys that nobody reads."""
         self.errors.extend(unknown_keys(self.path, self.found, set(keys)))
 
-    def text(self, key: str) -> str:
-        """Read a text, "" when it is not there."""
+    def text(self, key: str, *, most: int = MAX_NAME_CHARS) -> str:
+        """Read a text of at most so many characters, "" when it is not there."""
         value = self.found.get(key)
         if value is None:
             return ""
-        if not isinstance(value, str) or not value.strip() or not value.isprintable() or len(value) > MAX_NAME_CHARS:
-            self.wrong(key, f"{key} must be one line of text, at most {MAX_NAME_CHARS} characters, not {value!r:.60}")
+        if not isinstance(value, str) or not value.strip() or not value.isprintable() or len(value) > most:
+            self.wrong(key, f"{key} must be one line of text, at most {most} characters, not {value!r:.60}")
             return ""
         return value.strip()
 
@@ -73,6 +77,47 @@ class Fields:
         if "..." in names:
             self.wrong(key, f"{key}: '...' is not supported; name the labels")
         return tuple(dict.fromkeys(names))
+
+    def matchers(self, key: str) -> tuple[Matcher, ...]:
+        """Read a list of matchers, all of which must match; () when it is not there."""
+        found: list[Matcher] = []
+        for text in self.texts(key):
+            try:
+                matchers = parse(text)
+            except MatcherError as error:
+                self.wrong(key, f"{key} {text!r:.100}: {error}")
+                continue
+            if not matchers:
+                self.wrong(key, f"{key} {text!r:.60} asks for nothing; name a label in it, or remove it")
+            found.extend(matchers)
+        return tuple(found)
+
+    def entries(self, key: str) -> Iterator[Fields]:
+        """Read a list of mappings, each as fields of its own."""
+        items = self.found.get(key)
+        if items is None:
+            return
+        if not isinstance(items, list):
+            self.wrong(key, f"{key} must be a list; begin each entry with -")
+            return
+        line = line_of(self.found, key) or self.line
+        for item in items:
+            fields = Fields(self.path, item, self.errors, what=f"an entry of {key}", line=line)
+            if fields.found or item == {}:
+                yield fields
+
+    def time(self, key: str) -> datetime | None:
+        """Read a moment as RFC 3339 writes it, in UTC; None when it is not there or wrong."""
+        value = self.found.get(key)
+        if value is None:
+            return None
+        try:
+            if isinstance(value, str) and _TIME.fullmatch(value):
+                return datetime.fromisoformat(value.upper()).astimezone(UTC)
+        except (ValueError, OverflowError):  # the 30th of February; a year beyond 9999
+            pass
+        self.wrong(key, f"{key} must be a time with its offset, such as 2026-12-01T22:00:00+01:00, not {value!r:.60}")
+        return None
 
     def flag(self, key: str) -> bool:
         """Read true or false, false when it is not there."""
@@ -121,13 +166,18 @@ class Fields:
 
     def channel(self, key: str) -> str:
         """Read a channel's name or id."""
-        name = self.text(key)
-        if name and not _CHANNEL.fullmatch(name):
-            self.wrong(
-                key, f"{key} {name!r:.60} is not a channel; give its name or id: nothing is filled in from alerts"
-            )
-            return ""
-        return name
+        return self._channel(key, self.text(key))
+
+    def channels(self, key: str) -> tuple[str, ...]:
+        """Read a list of channels, each once."""
+        names = [self._channel(key, name) for name in self.texts(key)]
+        return tuple(dict.fromkeys(name for name in names if name))
+
+    def _channel(self, key: str, name: str) -> str:
+        if not name or _CHANNEL.fullmatch(name):
+            return name
+        self.wrong(key, f"{key} {name!r:.60} is not a channel; give its name or id: nothing is filled in from alerts")
+        return ""
 
 
 def _severity_hint(value: object) -> str:

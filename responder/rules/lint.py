@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from responder.errors import FileError
@@ -46,9 +47,17 @@ def lint(rules: Sequence[Rule]) -> list[Finding]:
 
 
 def lint_paths(
-    paths: Sequence[Path], *, runbooks: Mapping[str, object], chains: Mapping[str, object], shipped: Path
+    paths: Sequence[Path],
+    *,
+    runbooks: Mapping[str, object],
+    chains: Mapping[str, object],
+    shipped: Path,
+    at: datetime | None = None,
 ) -> list[Finding]:
-    """Read rule files and look at them: what cannot be read, unknown names, duplicate names, and all of `lint`."""
+    """Read rule files and look at them: what cannot be read, unknown names, duplicate names, and all of `lint`.
+
+    Args: at: now, to find what is over; None = do not look.
+    """
     try:
         ruleset = load(paths, runbooks=runbooks.keys(), shipped=shipped)
     except RulesError as error:
@@ -61,7 +70,8 @@ def lint_paths(
         if own.chain not in chains
     ]
     everything = [_from(each) for each in ruleset.warnings if "rules after it" not in each.message]
-    return [*unknown, *everything, *lint(ruleset.rules)]
+    over = [] if at is None else [replace(_from(each), serious=False) for each in ruleset.policy.outdated(at)]
+    return [*unknown, *everything, *over, *lint(ruleset.rules)]
 
 
 def _from(error: FileError) -> Finding:

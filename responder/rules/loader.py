@@ -44,6 +44,7 @@ def load(paths: Sequence[Path], *, runbooks: Collection[str] | None = None, ship
     for path in rule_files:
         _read_file(path, reading)
     policy = _policy(policies, shipped, reading)
+    _ask_for_hours(policy, reading)
     if reading.errors:
         raise RulesError(reading.errors)
     return RuleSet(reading.rules, policy, warnings=[*reading.warnings, *_unreached(reading.rules)])
@@ -51,10 +52,10 @@ def load(paths: Sequence[Path], *, runbooks: Collection[str] | None = None, ship
 
 def load_policy(path: Path) -> Policy:
     """Read one `policy.yaml`, or the one in a folder. Raises: RulesError."""
-    errors: list[FileError] = []
-    policy = _try_policy(path / FILE_NAME if path.is_dir() else path, errors, None)
-    if errors:
-        raise RulesError(errors)
+    reading = _Reading(None)
+    policy = _try_policy(path / FILE_NAME if path.is_dir() else path, reading)
+    if reading.errors:
+        raise RulesError(reading.errors)
     return policy
 
 
@@ -130,18 +131,29 @@ def _policy(policies: Sequence[Path], shipped: Path | None, reading: _Reading) -
     for path in policies[1:]:
         reading.errors.append(FileError(str(path), 0, f"a second policy; the first is {policies[0]}; keep one"))
     if policies:
-        return _try_policy(policies[0], reading.errors, reading.runbooks)
+        return _try_policy(policies[0], reading)
     if shipped is None:
         return Policy()
-    return _try_policy(shipped / FILE_NAME if shipped.is_dir() else shipped, reading.errors, reading.runbooks)
+    return _try_policy(shipped / FILE_NAME if shipped.is_dir() else shipped, reading)
 
 
-def _try_policy(path: Path, errors: list[FileError], runbooks: Collection[str] | None) -> Policy:
+def _try_policy(path: Path, reading: _Reading) -> Policy:
     try:
-        return read_policy(path, errors, runbooks=runbooks)
+        return read_policy(path, reading.errors, runbooks=reading.runbooks, warnings=reading.warnings)
     except FileError as error:
-        errors.append(error)
+        reading.errors.append(error)
         return Policy()
+
+
+def _ask_for_hours(policy: Policy, reading: _Reading) -> None:
+    """Refuse conditions that ask for business hours which nobody has told."""
+    if policy.business_hours is not None or any(Path(error.path).name == FILE_NAME for error in reading.errors):
+        return  # told, or told wrongly, which stands among the errors
+    message = "business_hours is asked for, and the policy has none; add business_hours to policy.yaml"
+    for rule in reading.rules:
+        for condition in rule.raises:
+            if condition.in_hours is not None:
+                reading.errors.append(FileError(rule.path, condition.line, message))
 
 
 def _unreached(rules: Sequence[Rule]) -> Iterator[FileError]:

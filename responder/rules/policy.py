@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
+from responder.errors import FileError
 from responder.model import Severity
+from responder.rules.calendar import Calendar
+from responder.rules.inhibit import Inhibition
+from responder.rules.quiet import Quiet, QuietHours, quiet
+from responder.rules.suppress import Maintenance, Silence
 
 DEFAULT_HOLD_S = 300.0
 
@@ -25,6 +31,8 @@ class SeverityPolicy:
     timeboxes_s: Mapping[str, float] = field(default_factory=dict)  # phase -> seconds
     budget_usd: float | None = None  # of one incident; None = the configuration's
     hold_s: float | None = None  # None = the policy's
+    roads: tuple[str, ...] = ()  # names of integrations: second ways to reach people
+    channels: tuple[str, ...] = ()  # more channels that get a notice
 
 
 DEFAULTS: Mapping[Severity, SeverityPolicy] = {
@@ -42,6 +50,12 @@ class Policy:
     severities: Mapping[Severity, SeverityPolicy] = field(default_factory=lambda: DEFAULTS)
     default_hold_s: float = DEFAULT_HOLD_S
     contacts: Mapping[str, str] = field(default_factory=dict)  # name -> mention
+    channels: tuple[str, ...] = ()  # all that are known, for lint; () = nobody says
+    business_hours: Calendar | None = None
+    quiet_hours: tuple[QuietHours, ...] = ()
+    maintenance: tuple[Maintenance, ...] = ()
+    silences: tuple[Silence, ...] = ()
+    inhibitions: tuple[Inhibition, ...] = ()
 
     def of(self, severity: Severity) -> SeverityPolicy:
         """Give one severity's part."""
@@ -51,3 +65,16 @@ class Policy:
         """Say how long recovery must hold before an incident of this severity resolves."""
         own = self.of(severity).hold_s
         return self.default_hold_s if own is None else own
+
+    def quiet(self, severity: Severity, labels: Mapping[str, str], at: datetime) -> Quiet | None:
+        """Say whether an incident is to wake nobody now. Args: labels: of the alert that opened it."""
+        if not self.quiet_hours:
+            return None
+        return quiet([each for each in self.quiet_hours if each.concern(severity, labels)], at)
+
+    def outdated(self, at: datetime) -> Iterator[FileError]:
+        """Name what stands in the file and will do nothing any more: warnings, never errors."""
+        found = [each.outdated(at) for each in self.silences]
+        found += [each.outdated(at) for each in self.maintenance]
+        found += [each.outdated(at) for each in self.quiet_hours]
+        yield from (each for each in found if each is not None)

@@ -10,16 +10,23 @@ from typing import Any
 from responder.errors import FileError
 from responder.files import read_yaml
 from responder.model import Severity
+from responder.rules.calendar import Calendar
 from responder.rules.fields import Fields
 from responder.rules.policy import DEFAULT_HOLD_S, DEFAULTS, Policy, SeverityPolicy
+from responder.rules.read_calendar import KEYS as CALENDAR_KEYS
+from responder.rules.read_calendar import read_calendar
+from responder.rules.read_suppress import read_inhibitions, read_maintenance, read_quiet_hours, read_silences
 
 FILE_NAME = "policy.yaml"
-KEYS = ("hold", "severities", "contacts", *Severity)
+KEYS = (
+    *("hold", "severities", "contacts", "channels", "business_hours", "quiet_hours"),
+    *("maintenance", "silences", "inhibitions", *Severity),
+)
 SEVERITY_KEYS = (
     *("mention", "cadence", "acknowledge_within", "next", "channel", "chain", "runbook"),
-    *("audience", "timeboxes", "budget", "hold"),
+    *("audience", "timeboxes", "budget", "hold", "road", "roads", "channels"),
 )
-NOT_YET = frozenset(("quiet_hours", "maintenance", "maintenance_windows", "inhibitions", "road", "roads", "channels"))
+_ROAD = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _ID = r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,79}"
 _MENTIONS = (  # what people write -> ours
     (re.compile(r"@?(here|channel)|<!(here|channel)>"), ""),
@@ -40,14 +47,21 @@ def mention_of(text: str) -> str:
     raise ValueError(f"{text!r:.60} is not a mention; write here, channel, user:ID, group:ID or a name from contacts")
 
 
-def read_policy(path: Path, errors: list[FileError], *, runbooks: Collection[str] | None = None) -> Policy:
-    """Read the file; what is wrong with it is added to `errors`. An empty file is the defaults.
+def read_policy(
+    path: Path,
+    errors: list[FileError],
+    *,
+    runbooks: Collection[str] | None = None,
+    warnings: list[FileError] | None = None,
+) -> Policy:
+    """Read the file; what is wrong with it is added to `errors`, what looks wrong to `warnings`. Empty = the defaults.
 
     Raises: FileError: it is no YAML that we accept.
     """
     found = read_yaml(path)
     top = Fields(path, {} if found is None else found, errors, what=FILE_NAME, line=1)
-    _keys(top, KEYS)
+    top.known(KEYS)
+    odd: list[FileError] = [] if warnings is None else warnings
     contacts = _contacts(top)
     parts = _parts(top)
     return Policy(
@@ -56,15 +70,21 @@ def read_policy(path: Path, errors: list[FileError], *, runbooks: Collection[str
         },
         default_hold_s=_hold_s(top, DEFAULT_HOLD_S) or 0.0,
         contacts=contacts,
+        channels=top.channels("channels"),
+        business_hours=_business_hours(top),
+        quiet_hours=read_quiet_hours(top, odd),
+        maintenance=read_maintenance(top, odd),
+        silences=read_silences(top, odd),
+        inhibitions=read_inhibitions(top, odd),
     )
 
 
-def _keys(fields: Fields, known: Collection[str]) -> None:
-    """Refuse unknown keys; those of later versions by name, so that nobody believes in a silent inhibition."""
-    later = [key for key in fields.found if key in NOT_YET]
-    for key in later:
-        fields.wrong(key, f"{key} is not supported yet in this version; remove it")
-    fields.known((*known, *later))
+def _business_hours(top: Fields) -> Calendar | None:
+    if top.found.get("business_hours") is None:
+        return None
+    fields = Fields(top.path, top.found["business_hours"], top.errors, what="business_hours", line=top.line)
+    fields.known(CALENDAR_KEYS)
+    return read_calendar(fields) if fields.found else None
 
 
 def _parts(top: Fields) -> dict[Severity, Fields]:
@@ -88,7 +108,7 @@ def _parts(top: Fields) -> dict[Severity, Fields]:
 def _severity(
     fields: Fields, default: SeverityPolicy, contacts: Mapping[str, str], runbooks: Collection[str] | None
 ) -> SeverityPolicy:
-    _keys(fields, SEVERITY_KEYS)
+    fields.known(SEVERITY_KEYS)
     runbook = fields.text("runbook") or default.runbook
     if runbooks is not None and "runbook" in fields.found and runbook not in runbooks:
         fields.wrong("runbook", f"there is no runbook {runbook!r}; known: {', '.join(sorted(runbooks)) or 'none'}")
@@ -107,7 +127,23 @@ def _severity(
         timeboxes_s=_timeboxes(fields),
         budget_usd=_budget(fields),
         hold_s=_hold_s(fields, None),
+        roads=_roads(fields),
+        channels=fields.channels("channels"),
     )
+
+
+def _roads(fields: Fields) -> tuple[str, ...]:
+    """Read `road` or `roads`: names of integrations, which only the configuration knows."""
+    given = [key for key in ("road", "roads") if fields.found.get(key) is not None]
+    if len(given) > 1:
+        fields.wrong("road", "road and roads say the same; keep one")
+    names = fields.texts(given[0]) if given else ()
+    for name in names:
+        if not _ROAD.fullmatch(name):
+            fields.wrong(
+                given[0], f"{given[0]} {name!r:.60} is no integration's name; write it as in the configuration"
+            )
+    return tuple(dict.fromkeys(names))
 
 
 def _hold_s(fields: Fields, default: float | None) -> float | None:

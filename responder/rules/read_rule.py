@@ -10,14 +10,14 @@ from responder.errors import FileError
 from responder.files import line_of
 from responder.model import Severity
 from responder.rules.fields import Fields
-from responder.rules.matchers import Matcher, MatcherError, parse
 from responder.rules.rule import Raise, Rule, SeverityFrom, fold
 
 LABELS = "labels"  # of `continue`: only to the rules that read a severity label
-KEYS = ("name", "match", "severity", "raise", "runbook", "group_by", "systems", "channel", "continue")
+KEYS = ("name", "match", "severity", "raise", "runbook", "group_by", "systems", "channel", "continue", "heartbeat")
+MIN_HEARTBEAT_S, MAX_HEARTBEAT_S = 60.0, 86400.0
 CONDITIONS = (
     "{value: annotation:NAME, at_least: 25}, {distinct: LABEL, at_least: 5}, "
-    "{count: true, at_least: 10} or {open_for: 30m}"
+    "{count: true, at_least: 10} or {open_for: 30m}, alone or with business_hours: true or false"
 )
 
 
@@ -38,7 +38,7 @@ def read_rule(path: Path, found: Any, errors: list[FileError], *, runbooks: Coll
     labels_only = fields.found.get("continue") == LABELS
     return Rule(
         name=name,
-        matchers=_matchers(fields),
+        matchers=fields.matchers("match"),
         severity=severity or Severity.P2,
         raises=tuple(_raises(fields, severity)),
         runbook=_runbook(fields, runbooks),
@@ -47,23 +47,25 @@ def read_rule(path: Path, found: Any, errors: list[FileError], *, runbooks: Coll
         channel=fields.channel("channel"),
         goes_on=labels_only or fields.flag("continue"),
         labels_only=labels_only,
+        heartbeat_s=_heartbeat_s(fields),
         path=str(path),
         line=fields.line,
     )
 
 
-def _matchers(fields: Fields) -> tuple[Matcher, ...]:
-    found: list[Matcher] = []
-    for text in fields.texts("match"):
-        try:
-            matchers = parse(text)
-        except MatcherError as error:
-            fields.wrong("match", f"match {text!r:.100}: {error}")
-            continue
-        if not matchers:
-            fields.wrong("match", f"match {text!r:.60} asks for nothing; leave match out to match every alert")
-        found.extend(matchers)
-    return tuple(found)
+def _heartbeat_s(fields: Fields) -> float | None:
+    """Read how long alerts that always fire may be missing."""
+    if "heartbeat" not in fields.found:
+        return None
+    for key in ("raise", "continue"):
+        if fields.found.get(key):
+            fields.wrong(key, f"{key} does not go with heartbeat: no incident opens while its alerts come; remove one")
+    if fields.found["heartbeat"] is None:
+        fields.wrong("heartbeat", "heartbeat must be a duration such as 10m; leave it out for none")
+    found = fields.duration_s("heartbeat", least=MIN_HEARTBEAT_S)
+    if found is not None and found > MAX_HEARTBEAT_S:
+        fields.wrong("heartbeat", f"heartbeat must be at most 24h, not {fields.found['heartbeat']!r:.60}")
+    return found
 
 
 def _runbook(fields: Fields, runbooks: Collection[str] | None) -> str:
@@ -129,19 +131,36 @@ def _raise(fields: Fields, item: Any, severity: Severity | SeverityFrom | None) 
 
 def _condition(when: Fields, to: Severity) -> Raise | None:
     kinds = [kind for kind in ("value", "distinct", "count", "open_for") if kind in when.found]
-    if len(kinds) != 1:
+    in_hours = _in_hours(when)
+    if len(kinds) > 1 or (not kinds and "business_hours" not in when.found):
         when.wrong(None, f"when must hold one condition: {CONDITIONS}")
         return None
-    kind = kinds[0]
-    when.known((kind,) if kind == "open_for" else (kind, "at_least"))
-    if kind == "open_for":
-        opened_s = when.duration_s("open_for")
-        if when.found["open_for"] is None:
-            when.wrong("open_for", "open_for must be a duration such as 30m")
-        return None if opened_s is None else Raise(to, kind, opened_s)
+    kind = kinds[0] if kinds else "time"
+    numbered = kind in ("value", "distinct", "count")
+    when.known([*kinds, "business_hours", *(["at_least"] if numbered else [])])
+    if not numbered:
+        opened_s = _open_for_s(when) if kinds else 0.0
+        return None if opened_s is None else Raise(to, kind, opened_s, in_hours=in_hours, line=when.line)
     least = when.number("at_least") if kind == "value" else when.number("at_least", whole=True, least=1)
     where, name = _subject(when, kind)
-    return None if least is None or (kind != "count" and not name) else Raise(to, kind, least, where, name)
+    if least is None or (kind != "count" and not name):
+        return None
+    return Raise(to, kind, least, where, name, in_hours, line=when.line)
+
+
+def _in_hours(when: Fields) -> bool | None:
+    if "business_hours" not in when.found:
+        return None
+    value = when.found["business_hours"]
+    if not isinstance(value, bool):
+        when.wrong("business_hours", f"business_hours must be true (inside them) or false (outside), not {value!r:.60}")
+    return value is True
+
+
+def _open_for_s(when: Fields) -> float | None:
+    if when.found["open_for"] is None:
+        when.wrong("open_for", "open_for must be a duration such as 30m")
+    return when.duration_s("open_for")
 
 
 def _subject(when: Fields, kind: str) -> tuple[str, str]:

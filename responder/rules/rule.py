@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from responder.model import Alert, Severity
+from responder.rules.calendar import Calendar
 from responder.rules.matchers import Matcher, show
 
 SEVERITY_LABELS = frozenset(
@@ -52,28 +54,57 @@ class SeverityFrom:
 
 @dataclass(frozen=True, slots=True)
 class Raise:
-    """One condition that raises. `kind`: value (of this alert) | distinct | count | open_for (of the incident)."""
+    """One condition that raises. `kind`: value (of this alert) | distinct | count | open_for | time (of the incident).
+
+    With `in_hours` it must also be inside (true) or outside (false) business hours; kind `time` asks nothing else. A
+    value is judged when its alert comes, by the time of receipt; all others whenever the incident is looked at.
+    """
 
     to: Severity
     kind: str
     at_least: float  # for open_for: seconds
     where: str = ""  # for value: annotation | label
     name: str = ""  # for value: of the annotation or label; for distinct: the label
+    in_hours: bool | None = None  # None: at any time
+    hours: Calendar | None = field(default=None, compare=False, repr=False)  # the policy's; a RuleSet fills it in
+    line: int = field(default=0, compare=False, repr=False)
 
     def met_by_alert(self, alert: Alert) -> bool:
         """Say whether this very alert meets it."""
-        if self.kind != "value":
+        if self.kind != "value" or not self._in_time(alert.received_at):
             return False
         number = number_in((alert.annotations if self.where == "annotation" else alert.labels).get(self.name, ""))
         return number is not None and number >= self.at_least
 
-    def met_by_incident(self, facts: Mapping[str, Collection[str]], firing: int, open_for_s: float) -> bool:
-        """Say whether an incident that has grown this far meets it."""
+    def met_by_incident(
+        self, facts: Mapping[str, Collection[str]], firing: int, open_for_s: float, at: datetime
+    ) -> bool:
+        """Say whether an incident that has grown this far meets it at this time."""
+        if not self._in_time(at):
+            return False
         if self.kind == "distinct":
             return len(set(facts.get(self.name, ())) - {""}) >= self.at_least
         if self.kind == "count":
             return firing >= self.at_least
-        return self.kind == "open_for" and open_for_s >= self.at_least
+        return self.kind == "time" or (self.kind == "open_for" and open_for_s >= self.at_least)
+
+    def due_at(self, opened_at: datetime, at: datetime) -> datetime | None:
+        """Say when, after `at`, time alone may make an incident meet it; None when it never will.
+
+        What also asks for a number of alerts may then be short of it: its time comes again with the next hours.
+        """
+        starts_at = opened_at + timedelta(seconds=self.at_least if self.kind == "open_for" else 0)
+        if self.in_hours is None:
+            return starts_at if self.kind == "open_for" and starts_at > at else None
+        if self.kind == "value" or self.hours is None:
+            return None
+        if starts_at > at and self._in_time(starts_at):
+            return starts_at
+        change = self.hours.next_change(max(starts_at, at))
+        return change if change is None or self._in_time(change) else self.hours.next_change(change)
+
+    def _in_time(self, at: datetime) -> bool:
+        return self.in_hours is None or (self.hours is not None and self.hours.covers(at) is self.in_hours)
 
     def text(self) -> str:
         """Give the condition in words."""
@@ -82,8 +113,10 @@ class Raise:
             "distinct": f"at least {self.at_least:g} distinct {self.name}",
             "count": f"at least {self.at_least:g} firing",
             "open_for": f"open for {self.at_least:g} s",
+            "time": "",
         }[self.kind]
-        return f"{self.to} when {what}"
+        when = {None: "", True: "inside business hours", False: "outside business hours"}[self.in_hours]
+        return f"{self.to} when {' and '.join(part for part in (what, when) if part)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +133,16 @@ class Rule:
     channel: str = ""
     goes_on: bool = False  # `continue`
     labels_only: bool = False  # `continue: labels`: only to rules that read a severity label and know no name
+    heartbeat_s: float | None = None  # its alerts are signs of life: only their absence for so long is an incident
     path: str = field(default="", compare=False)
     line: int = field(default=0, compare=False)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Name the labels that it looks at to match and to judge."""
+        names = {matcher.name for matcher in self.matchers}
+        names |= {condition.name for condition in self.raises if condition.where == "label"}
+        return frozenset(names | ({self.severity.label} if isinstance(self.severity, SeverityFrom) else set()))
 
     @property
     def matched_by(self) -> str:
@@ -114,6 +155,12 @@ class Rule:
         if not self.matchers:
             return "backstop"
         return "label" if all(matcher.name in SEVERITY_LABELS for matcher in self.matchers) else "rule"
+
+    def with_hours(self, hours: Calendar | None) -> Rule:
+        """Give the rule with the policy's business hours in the conditions that ask for them."""
+        if all(condition.in_hours is None for condition in self.raises):
+            return self
+        return replace(self, raises=tuple(replace(condition, hours=hours) for condition in self.raises))
 
     def goes_on_to(self, later: Rule) -> bool:
         """Say whether a match of this rule goes on to that later one."""

@@ -12,7 +12,7 @@ from responder.rules.classify import MAX_KEY_CHARS, RuleSet, page_everything
 from responder.rules.policy import DEFAULTS, Policy, SeverityPolicy
 from responder.rules.rule import Raise, Rule, SeverityFrom, number_in
 
-from .given import alert, rule, rules
+from .given import RECEIVED_AT, alert, rule, rules
 
 P0, P1, P2, P3 = Severity
 BY_LABEL = SeverityFrom("severity", {"critical": P1, "info": P3}, None)
@@ -215,18 +215,21 @@ def test_an_incident_that_grows_is_raised(
     severity: Severity, instances: int, firing: int, open_for_s: float, wanted: Severity
 ) -> None:
     facts = {"instance": [str(at) for at in range(instances)]}
-    assert rules(GROWING).raised("r", severity, facts=facts, firing=firing, open_for_s=open_for_s) is wanted
+    assert (
+        rules(GROWING).raised("r", severity, facts=facts, firing=firing, open_for_s=open_for_s, at=RECEIVED_AT)
+        is wanted
+    )
 
 
 def test_a_rule_that_is_gone_raises_nothing() -> None:
     ruleset = rules(GROWING)
-    assert ruleset.raised("gone", P3, facts={}, firing=99, open_for_s=1e9) is P3
-    assert ruleset.next_raise_s("gone", P3) is None
+    assert ruleset.raised("gone", P3, facts={}, firing=99, open_for_s=1e9, at=RECEIVED_AT) is P3
+    assert ruleset.next_raise_s("gone", P3, opened_at=RECEIVED_AT, at=RECEIVED_AT) is None
 
 
 @pytest.mark.parametrize(("severity", "wanted"), [(P3, 1800), (P2, 1800), (P1, None), (P0, None)])
 def test_the_next_raise_by_time_is_known(severity: Severity, wanted: float | None) -> None:
-    assert rules(GROWING).next_raise_s("r", severity) == wanted
+    assert rules(GROWING).next_raise_s("r", severity, opened_at=RECEIVED_AT, at=RECEIVED_AT) == wanted
 
 
 def test_a_decision_carries_what_its_rule_counts() -> None:

@@ -93,7 +93,7 @@ MISTAKES = {
     "bad else": (one("x: y").replace("P2", "{from_label: s, map: {a: P1}, else: none}"), 4, "else 'none'"),
     "bad matcher": (one("x: y").replace("a=b", "a"), 3, "column 2"),
     "bad regex": (one("x: y").replace("a=b", "'a=~\"[\"'"), 3, "missing ]"),
-    "matcher of nothing": (one("x: y").replace("a=b", '["{}"]'), 3, "leave match out"),
+    "matcher of nothing": (one("x: y").replace("a=b", '["{}"]'), 3, "asks for nothing"),
     "match as a mapping": (one("x: y").replace("a=b", "{a: b}"), 3, "must be a list of texts"),
     "group_by of numbers": (one("group_by: [1]"), 5, "must be a list of texts"),
     "group_by everything": (one("group_by: ['...']"), 5, "not supported"),

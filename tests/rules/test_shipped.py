@@ -12,7 +12,7 @@ from responder.rules.lint import lint
 from responder.rules.loader import load
 from responder.rules.rule import Rule, SeverityFrom
 
-from .given import SHIPPED, alert
+from .given import RECEIVED_AT, SHIPPED, alert
 
 P0, P1, P2, P3 = Severity
 RUNBOOKS = {path.stem for path in (SHIPPED.parent / "runbooks").glob("*.md")} - {"README"}
@@ -84,7 +84,7 @@ def test_a_severity_word_alone_decides_the_severity(word: str, wanted: Severity)
 @pytest.mark.parametrize("word", CAN_WAIT)
 def test_what_only_informs_is_never_more_than_a_p3(name: str, word: str) -> None:
     decision = RULES.classify(alert({"users_affected_percent": "100"}, alertname=name, severity=word))
-    assert RULES.raised(decision.rule, decision.severity, facts={}, firing=999, open_for_s=1e9) is P3
+    assert RULES.raised(decision.rule, decision.severity, facts={}, firing=999, open_for_s=1e9, at=RECEIVED_AT) is P3
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -92,7 +92,10 @@ def test_what_only_informs_is_never_more_than_a_p3(name: str, word: str) -> None
 def test_a_warning_is_never_a_p0(name: str, word: str) -> None:
     decision = RULES.classify(alert({"users_affected_percent": "100"}, alertname=name, severity=word))
     facts = {label: [str(at) for at in range(99)] for label in ("instance", "node", "pod")}
-    assert RULES.raised(decision.rule, decision.severity, facts=facts, firing=999, open_for_s=1e9) in (P1, P2)
+    assert RULES.raised(decision.rule, decision.severity, facts=facts, firing=999, open_for_s=1e9, at=RECEIVED_AT) in (
+        P1,
+        P2,
+    )
 
 
 @pytest.mark.parametrize("word", [word for word in WORDS[P1].split()] + [""])
