@@ -34,7 +34,7 @@ from responder.model import (
 REOPEN_WITHIN = timedelta(minutes=30)
 PERSON_HOLDS = timedelta(hours=1)  # a person resolved it while it still fired
 MAX_TITLE, MAX_SUMMARY, MAX_SYSTEMS, MAX_VALUE = 400, 800, 12, 120  # shown shorter, after secrets are masked
-MAX_LINKS = 20
+MAX_LINKS, MAX_LABELS = 20, 64
 MAX_FACTS = 256  # distinct values kept for `raise`
 
 
@@ -51,8 +51,14 @@ def new(decision: Decision, alert: Alert, channel: str, explained: Mapping[str, 
         title=cut(said, MAX_TITLE), rule=decision.rule, runbook=decision.runbook, channel=channel, opened_at=now,
         systems=tuple(cut(name, MAX_VALUE) for name in decision.systems[:MAX_SYSTEMS]),
         summary=cut(alert.annotations.get("description") or alert.annotations.get("message") or "", MAX_SUMMARY),
-        extra_channels=decision.extra_channels, detected_by=alert.source, page_at=now, decision=explained,
+        extra_channels=decision.extra_channels, detected_by=alert.source, page_at=now,
+        decision={**explained, "labels": _kept_labels(alert.labels)},
     )  # fmt: skip
+
+
+def _kept_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    """Keep what quiet hours ask for later, of labels that may be any number and any length."""
+    return {name: value for name, value in list(labels.items())[:MAX_LABELS] if len(name) + len(value) <= MAX_TITLE}
 
 
 def opened(move: Move, incident: Incident, now: datetime) -> None:
@@ -63,6 +69,12 @@ def opened(move: Move, incident: Incident, now: datetime) -> None:
     move.runs += [(told, "watch", incident.run_n), (told, "chain", incident.run_n)]
     line(move, incident, now, "opened", f"{incident.severity} by rule {incident.rule}: {incident.title}")
     move.counts["incidents", incident.severity] += 1
+
+
+def quieted(move: Move, incident: Incident, hours: str, until: datetime, now: datetime) -> None:
+    """It opened in quiet hours: said in the record, and counted."""
+    line(move, incident, now, "quiet", f"quiet hours {hours}: nobody is mentioned until {until:%Y-%m-%d %H:%M} UTC")
+    move.counts["quiet", incident.severity] += 1
 
 
 def reopened(move: Move, incident: Incident, why: str, mention: str, now: datetime) -> Incident:

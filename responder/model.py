@@ -193,6 +193,12 @@ class Incident:
     links: tuple[tuple[str, str], ...] = ()  # (system, its name of the incident there): told what becomes of it
 
     @property
+    def opened_by(self) -> Mapping[str, str]:
+        """The labels of the alert that opened it, as its decision keeps them."""
+        labels = self.decision.get("labels")
+        return labels if isinstance(labels, dict) else {}
+
+    @property
     def name(self) -> str:
         """INC-n, as people say it."""
         return f"INC-{self.id}"

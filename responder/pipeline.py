@@ -126,7 +126,7 @@ class _Work:
         if each is None:
             each = self.placed[decision.group_key] = self.find(alert, decision, again)
         if each.now.status.ended:
-            mention = self.rules.policy.of(min(each.now.severity, decision.severity)).mention
+            mention = self.rules.policy.mention_for(each.now, self.now, min(each.now.severity, decision.severity))
             says = f"{incidents.listed([alert])} fires again"
             each.now = incidents.reopened(self.move, each.now, says, mention, self.now)
         if again is None or again.id != each.now.id:  # else it was counted there all the time

@@ -54,6 +54,9 @@ class Part:
             first = replace(self.now, severity=grown, channel=channel, firing=firing, episodes=firing)
             move.opened.append(first)
             incidents.opened(move, first, at)
+            quiet = rules.policy.quiet_for(first, at)
+            if quiet is not None:
+                incidents.quieted(move, first, quiet.name, quiet.until, at)
             return  # news of it can only come once it is known elsewhere
         if self.joined:
             self.now = incidents.grew(move, self.now, self.joined, at, known=self.known)
@@ -73,8 +76,8 @@ class Part:
         to, why, channel = grown, "it has grown", ""
         if self.worse is not None and self.worse[0] <= grown:
             to, why, channel = self.worse
-        policy = rules.policy.of(to)
-        self.now = incidents.raised(move, self.now, to, why, policy.mention, channel or policy.channel, at)
+        mention, usual = rules.policy.mention_for(self.now, at, to), rules.policy.of(to).channel
+        self.now = incidents.raised(move, self.now, to, why, mention, channel or usual, at)
 
 
 class Parts(dict[Ref, Part]):

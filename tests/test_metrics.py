@@ -54,7 +54,7 @@ def test_what_came_in_and_is_nowhere_is_unaccounted() -> None:
     assert unaccounted({}) == 0.0
     given = metrics()
     given.figures = figures
-    assert series(given)["responder_unaccounted_alerts", frozenset()] == 2.0
+    assert series(given)["responder_unaccounted_alerts", frozenset()] == 3.0
 
 
 def test_hits_of_rules_that_are_gone_or_too_many_are_summed_as_other() -> None:

@@ -103,19 +103,35 @@ class Watch:
 
     def _unacknowledged(self, incident: Incident, ctx: Ctx) -> Iterator[_Due]:
         """Contacts one after the other; a leap of the clock or a long stop brings one of them, not all at once."""
-        policy = self.rules().policy.of(incident.severity)
-        if incident.acknowledged_at is not None or policy.acknowledge_within_s is None or incident.page_at is None:
+        policy = self.rules().policy
+        own = policy.of(incident.severity)
+        if incident.acknowledged_at is not None or incident.page_at is None:
             return
         if incident.status is Status.MONITORING:
             return  # nothing fires: whom to wake can wait until it fires again
-        page_at, within = incident.page_at, timedelta(seconds=policy.acknowledge_within_s)
-        due_at = page_at
-        for turn, contact in enumerate((policy.mention, *policy.next)):
+        page_at = due_at = incident.page_at
+        quiet = policy.quiet_for(incident, page_at)
+        if quiet is not None:
+            due_at = quiet.until
+            yield _Due(due_at, f"quiet.{page_at.timestamp()}", partial(self._quiet_over, own.mention))
+        if own.acknowledge_within_s is None:
+            return
+        within = timedelta(seconds=own.acknowledge_within_s)
+        for turn, contact in enumerate((own.mention, *own.next)):
             name, due_at = f"ack.{page_at.timestamp()}.{turn}", due_at + within
+            quiet = policy.quiet_for(incident, due_at)
+            due_at = due_at if quiet is None else quiet.until
             yield _Due(due_at, name, partial(self._ask, contact, within))
             asked = ctx.value(name)
             if isinstance(asked, float) and asked <= ctx.clock.now().timestamp():
                 due_at = max(due_at, datetime.fromtimestamp(asked, UTC))
+
+    @staticmethod
+    def _quiet_over(mention: str, incident: Incident, now: datetime) -> Done:
+        since = incidents.duration((now - incident.opened_at).total_seconds())
+        body = f"Quiet hours are over. Open for {since}, and nobody has acknowledged it."
+        said = Message(title="", body=body, mention=mention, severity=incident.severity)
+        return Done(posts=[Post(incident.id, "page", incident.severity, said)], timeline=[("unacknowledged", body)])
 
     @staticmethod
     def _ask(contact: str, within: timedelta, incident: Incident, now: datetime) -> Done:
@@ -154,9 +170,10 @@ class Watch:
             open_for_s=open_for_s,
             at=now,
         )
-        policy, move = self.rules().policy.of(to), Move()
+        policy, move = self.rules().policy, Move()
         why = f"open for {incidents.duration(open_for_s)}"
-        worse = incidents.raised(move, incident, to, why, policy.mention, policy.channel, now)
+        mention = policy.mention_for(incident, now, to)
+        worse = incidents.raised(move, incident, to, why, mention, policy.of(to).channel, now)
         if worse is not incident:
             move.changed.append(worse)
         return Done(value=str(to), move=move)

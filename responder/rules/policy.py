@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from responder.errors import FileError
-from responder.model import Severity
+from responder.model import Incident, Severity
 from responder.rules.calendar import Calendar
 from responder.rules.inhibit import Inhibition
 from responder.rules.quiet import Quiet, QuietHours, quiet
@@ -71,6 +71,15 @@ class Policy:
         if not self.quiet_hours:
             return None
         return quiet([each for each in self.quiet_hours if each.concern(severity, labels)], at)
+
+    def quiet_for(self, incident: Incident, at: datetime, severity: Severity | None = None) -> Quiet | None:
+        """Say whether this incident is to wake nobody now. Args: severity: the one that it is about to have."""
+        return self.quiet(severity or incident.severity, incident.opened_by, at)
+
+    def mention_for(self, incident: Incident, at: datetime, severity: Severity | None = None) -> str:
+        """Say whom a page of this incident mentions now: nobody in quiet hours."""
+        quiet = self.quiet_for(incident, at, severity)
+        return "" if quiet is not None else self.of(severity or incident.severity).mention
 
     def outdated(self, at: datetime) -> Iterator[FileError]:
         """Name what stands in the file and will do nothing any more: warnings, never errors."""

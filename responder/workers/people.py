@@ -64,13 +64,14 @@ class People:
 
     async def raise_to(self, number: int, person: str, to: Severity) -> Incident | None:
         """Raise the severity; one that is not worse changes nothing."""
-        policy = self._rules().policy.of(to)
+        policy = self._rules().policy
 
         def act(move: Move, incident: Incident) -> Incident:
             if incident.status.ended:
                 return incident  # it would page, and nobody would watch it
             why, now = f"by {person}", self._clock.now()
-            return incidents.raised(move, incident, to, why, policy.mention, policy.channel, now)
+            mention = policy.mention_for(incident, now, to)
+            return incidents.raised(move, incident, to, why, mention, policy.of(to).channel, now)
 
         return await self._act(number, act)
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC
 from pathlib import Path
 
 import pytest
 
 from responder.model import Status
 from responder.rules import RuleSet
+from responder.rules.calendar import Calendar
+from responder.rules.quiet import QuietHours
 from tests.given import P0, P1, P2, POLICY, RULES, House, after, entry, house
 
 
@@ -228,3 +232,59 @@ async def test_a_watch_is_a_row_between_its_times(at: House) -> None:
     assert await at.carry_due() == 0
     at.clock.turn(minutes=5)
     assert await at.carry_due() == 1
+
+
+# --- quiet hours: 09:00 is NOW ---
+
+EARLY = QuietHours("early", Calendar(UTC, from_minute=8 * 60, to_minute=10 * 60), severities=(P1, P2))
+QUIET = RuleSet(RULES.rules, replace(POLICY, quiet_hours=(EARLY,)))
+
+
+async def test_who_is_not_woken_in_quiet_hours_is_paged_when_they_end(tmp_path: Path) -> None:
+    async with house(tmp_path, rules=QUIET) as at:
+        await at.post(entry(severity="critical"))
+        await at.carry_due()
+        await pass_time(at, minutes=100)
+        assert await paged(at) == [(60, "user:FIRST"), (75, "user:FIRST"), (90, "user:SECOND")]
+        record = await at.store.record(1)
+        assert [line["text"] for line in record["timeline"] if line["kind"] == "quiet"] == [
+            "quiet hours early: nobody is mentioned until 2026-11-20 10:00 UTC"
+        ]
+
+
+async def test_an_escalation_that_falls_into_quiet_hours_waits_for_their_end(tmp_path: Path) -> None:
+    late = replace(EARLY, calendar=Calendar(UTC, from_minute=9 * 60 + 10, to_minute=10 * 60))
+    rules = RuleSet(RULES.rules, replace(POLICY, quiet_hours=(late,)))
+    async with house(tmp_path, rules=rules) as at:
+        await at.post(entry(severity="critical"))
+        await at.carry_due()
+        await pass_time(at, minutes=80)
+        assert await paged(at) == [(60, "user:FIRST"), (75, "user:SECOND")]
+
+
+async def test_an_acknowledged_incident_pages_nobody_when_quiet_hours_end(tmp_path: Path) -> None:
+    async with house(tmp_path, rules=QUIET) as at:
+        await at.post(entry(severity="critical"))
+        await at.carry_due()
+        await at.people.acknowledge(1, "anna")
+        await pass_time(at, minutes=100)
+        assert await paged(at) == []
+
+
+async def test_a_complete_outage_wakes_people_in_quiet_hours(tmp_path: Path) -> None:
+    async with house(tmp_path, rules=QUIET) as at:
+        await at.post(entry(severity="critical"))
+        await at.carry_due()
+        await at.post(entry(instance="b", severity="outage"))
+        [page] = await at.posts(1, "page")
+        assert page["message"]["mention"] == "here"
+
+
+async def test_a_raise_in_quiet_hours_mentions_nobody_and_is_told_when_they_end(tmp_path: Path) -> None:
+    async with house(tmp_path, rules=QUIET) as at:
+        await at.post(entry(severity="warning"))
+        await at.carry_due()
+        await pass_time(at, minutes=10)
+        await at.post(entry(instance="b", severity="critical"))
+        await pass_time(at, minutes=52)
+        assert await paged(at) == [(10, ""), (60, "user:FIRST")]
