@@ -58,6 +58,7 @@ def full_json(incident: Incident, record: Record) -> dict[str, Any]:
         ),
         "decision": dict(incident.decision),
         "episodes": [_episode(each) for each in record.get("episodes", [])],
+        "reasons": {each["hash"]: each["body"] for each in record.get("reasons", [])},  # of episodes, by their `reason`
         "findings": [dict(each) for each in record.get("findings", [])],
         "evidence": [_timed(each) for each in record.get("evidence", [])],
         "approvals": [],
@@ -79,6 +80,10 @@ def _episode(row: Mapping[str, Any]) -> dict[str, Any]:
         "started_at": moment(row["started_at"]),
         "ended_at": moment(row["ended_at"]),
         "generator_url": row["generator_url"],
+        "rule": row["rule"],
+        "severity": row["severity"],
+        "muted": {"kind": row["muted"], "why": row["muted_why"]} if row["muted"] else None,
+        "reason": row["reason"],
     }
 
 
@@ -103,6 +108,7 @@ def ledger_json(figures: Mapping[tuple[str, str], float], unaccounted: float) ->
         "suppressed": figure("taken_muted"),
         "quarantined": figure("quarantined_entries"),
         "unaccounted": int(unaccounted),
+        "muted_now": {kind: int(n) for (name, kind), n in sorted(figures.items()) if name == "muted_now"},
         "bodies": {"received": moved + waiting, "decoded": moved - unread, "quarantined": unread, "waiting": waiting},
     }
 

@@ -48,7 +48,7 @@ def test_who_took_part_is_named_once() -> None:
 def test_times_and_links_of_rows_become_text() -> None:
     episode = {
         "source": "am", "labels": {"a": "b"}, "annotations": {}, "firing": 0, "started_at": NOW, "ended_at": after(1.5),
-        "generator_url": "",
+        "generator_url": "", "rule": "api", "severity": "P2", "muted": "silence", "muted_why": "by ada", "reason": "h1",
     }  # fmt: skip
     threads = [{"chat": "a", "permalink": ""}, {"chat": "b", "permalink": "https://b"}]
     found = full_json(
@@ -56,6 +56,7 @@ def test_times_and_links_of_rows_become_text() -> None:
         {
             "episodes": [episode],
             "threads": threads,
+            "reasons": [{"hash": "h1", "body": {"rule": "api"}}],
             "timeline": [{"at": NOW, "kind": "k", "text": "t"}],
             "postmortem": [{"text": "# x"}],
         },
@@ -64,6 +65,8 @@ def test_times_and_links_of_rows_become_text() -> None:
         "resolved",
         "2026-11-20T09:00:01.500Z",
     )
+    assert found["episodes"][0]["muted"] == {"kind": "silence", "why": "by ada"}
+    assert found["reasons"][found["episodes"][0]["reason"]] == {"rule": "api"}
     assert found["timeline"] == [{"at": "2026-11-20T09:00:00.000Z", "kind": "k", "text": "t"}]
     assert (found["permalink"], found["postmortem"]) == ("https://b", "# x")
     json.dumps(found)

@@ -13,7 +13,7 @@ from responder import config
 from responder.errors import ConfigError, PermanentError, StoreError
 from responder.metrics import unaccounted
 from responder.record import full_json, ledger_json, listed_json
-from responder.store.sqlite import reads
+from responder.store.sqlite import files, reads
 
 TIMEOUT_S = 15.0
 
@@ -85,8 +85,13 @@ class Client:
         try:
             connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
             connection.execute("SELECT 1 FROM incident LIMIT 1")
+            found = connection.execute("PRAGMA user_version").fetchone()[0]
         except sqlite3.Error as failure:
             raise StoreError(f"{path}: {failure}") from failure
+        if found != files.VERSION:
+            raise StoreError(
+                f"{path}: schema version {found}, not {files.VERSION}; `responder run` brings it up to date"
+            )
         return connection
 
     def _call(self, method: str, path: str, *, token: str | None = None, **arguments: Any) -> dict[str, Any]:

@@ -94,6 +94,8 @@ def ledger(parsed: Namespace) -> int:
             f" + {held[2]} suppressed + {held[3]} quarantined"
             + (f"   UNACCOUNTED {found['unaccounted']}" if found["unaccounted"] else "")
         )
+        if found["muted_now"]:
+            draw.say("muted    " + ", ".join(f"{n} by {kind}" for kind, n in found["muted_now"].items()) + " now")
         bodies = found["bodies"]
         draw.say(
             f"bodies   {bodies['received']} received = {bodies['decoded']} decoded"

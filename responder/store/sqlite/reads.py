@@ -93,9 +93,12 @@ def incidents(
     return [rows.incident(row) for row in connection.execute(sql, [*values, limit])]
 
 
+_EPISODE = (
+    "source, labels, annotations, firing, started_at, ended_at, generator_url, rule, severity, muted, muted_why, reason"
+)
 _RECORD = {
-    "episodes": "SELECT id, source, labels, annotations, firing, started_at, ended_at, generator_url FROM episode"
-    " WHERE incident = ? ORDER BY id",
+    "episodes": f"SELECT id, {_EPISODE} FROM episode WHERE incident = ? ORDER BY id",
+    "reasons": "SELECT DISTINCT hash, body FROM reason WHERE hash IN (SELECT reason FROM episode WHERE incident = ?)",
     "timeline": "SELECT at, kind, text FROM timeline WHERE incident = ? ORDER BY id",
     "evidence": "SELECT name AS id, step, tool, args, text, verdict, at FROM evidence WHERE incident = ?"
     " ORDER BY evidence.id",
@@ -107,7 +110,7 @@ _RECORD = {
     " WHERE incident = ? ORDER BY id",
     "runs": "SELECT id, kind, n, state, result, wake_at FROM run WHERE incident = ? ORDER BY id",
 }
-_JSON = {"labels", "annotations", "args", "message"}
+_JSON = {"labels", "annotations", "args", "message", "body"}
 _TIMES = {"at", "started_at", "ended_at", "created_at", "sent_at"}
 
 
@@ -156,8 +159,7 @@ def channel_id(connection: sqlite3.Connection, chat: str, name: str) -> str:
 
 def some_episodes(connection: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
     """The first twenty episodes of each incident, for a list that must stay small."""
-    names = "source, labels, annotations, firing, started_at, ended_at, generator_url"
-    sql = f"""SELECT v.value AS incident, {names} FROM json_each(?) AS v JOIN episode ON episode.id IN (
+    sql = f"""SELECT v.value AS incident, {_EPISODE} FROM json_each(?) AS v JOIN episode ON episode.id IN (
       SELECT id FROM episode WHERE incident = v.value ORDER BY id LIMIT 20)"""
     cursor = connection.execute(sql, (orjson.dumps(numbers).decode(),))
     keys = [column[0] for column in cursor.description]
