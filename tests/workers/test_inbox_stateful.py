@@ -6,7 +6,7 @@ import asyncio
 import json
 import tempfile
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from responder.model import Severity
-from responder.workers.inbox import Inbox
-from tests.given import NOW, FakeClock, House, body, entry, house
+from responder.rules import RuleSet
+from responder.rules.inhibit import Inhibition
+from responder.rules.matchers import parse
+from responder.rules.suppress import Maintenance
+from responder.workers.inbox import UNMUTE_EVERY_S, Inbox
+from tests.given import NOW, POLICY, RULES, FakeClock, House, body, entry, house
 
 SERIES = [
     ("ApiDown", "eu", "a"),
@@ -44,6 +48,8 @@ class Stretch:
 class Lives(RuleBasedStateMachine):
     """Several senders tell, late, twice and out of order, of series that begin and end; people come between."""
 
+    judged_by = RULES
+
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
@@ -51,7 +57,7 @@ class Lives(RuleBasedStateMachine):
         self.clock = FakeClock()
         self.stack = AsyncExitStack()
         self.house: House = self.runner.run(
-            self.stack.enter_async_context(house(Path(self.folder.name), clock=self.clock))
+            self.stack.enter_async_context(house(Path(self.folder.name), clock=self.clock, rules=self.judged_by))
         )
         self.truth: dict[int, tuple[datetime | None, datetime | None]] = {}  # series -> since when, until when
         self.sent: list[tuple[bytes, list[tuple[int, bool, datetime | None, datetime | None]]]] = []
@@ -201,7 +207,7 @@ class Lives(RuleBasedStateMachine):
             "SELECT e.id FROM episode e JOIN incident i ON i.id = e.incident WHERE e.firing"
             " AND i.status IN ('resolved', 'reviewed') AND i.resolved_by = ''"
         )
-        assert not ask("SELECT id FROM episode WHERE firing AND incident IS NULL")
+        assert not ask("SELECT id FROM episode WHERE firing AND incident IS NULL AND muted = ''")
         calm = "SELECT id FROM incident WHERE status = 'monitoring' AND firing > 0"
         assert not ask(calm)
 
@@ -237,7 +243,56 @@ def _key(labels: str) -> tuple[str, str, str]:
     return found["alertname"], found["cluster"], found["instance"]
 
 
-Lives.TestCase.settings = settings(
+class MutedLives(Lives):
+    """The same, while one alert mutes another and work is done on a cluster once an hour, for ten minutes."""
+
+    judged_by = RuleSet(
+        RULES.rules,
+        replace(
+            POLICY,
+            inhibitions=(
+                Inhibition("down", tuple(parse('alertname="ApiDown"')), tuple(parse('alertname="Slow"')), ("cluster",)),
+            ),
+            maintenance=tuple(
+                Maintenance(f"work {hour}", tuple(parse('cluster="us"')), start, start + 10 * MINUTE)
+                for hour in range(-60, 400)
+                for start in [NOW + hour * 60 * MINUTE]
+            ),
+        ),
+    )
+
+    @rule(source=st.sampled_from([0, 1]))
+    def what_mutes_another_ends_before_it(self, source: int) -> None:
+        """Rare by chance, and what inhibition is about."""
+        for at in (source, 4):
+            self.starts(at)
+            self.tells([at], "A", False)
+        self.inbox_works()
+        self.clock.turn(1)
+        self.ends(source)
+        self.tells([source], "A", False)
+        self.inbox_works()
+        self.inbox_looks_again()
+
+    @precondition(lambda self: not self.waiting)
+    @rule()
+    def inbox_looks_again(self) -> None:
+        """What is muted now is so for a reason that holds now."""
+        self.clock.turn(UNMUTE_EVERY_S)
+        self.runner.run(asyncio.wait_for(self.house.settle(), 20))
+        self.runner.run(self.house.inbox.once())
+        firing = {SERIES[at] for at, each in self.model.items() if each.open}
+        for kind, labels in self.house.sql("SELECT muted, labels FROM episode WHERE firing AND incident IS NULL"):
+            name, cluster, _ = _key(labels)
+            if kind == "inhibition":
+                assert name == "Slow"
+                assert {each[:2] for each in firing} >= {("ApiDown", cluster)}
+            else:
+                assert (kind, cluster) == ("maintenance", "us")
+                assert (self.clock.now() - NOW) % (60 * MINUTE) < 10 * MINUTE
+
+
+Lives.TestCase.settings = MutedLives.TestCase.settings = settings(
     max_examples=30,
     stateful_step_count=40,
     deadline=None,
@@ -245,3 +300,4 @@ Lives.TestCase.settings = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 TestLives = Lives.TestCase
+TestMutedLives = MutedLives.TestCase
