@@ -215,7 +215,8 @@ def test_an_incident_that_grows_is_raised(
     severity: Severity, instances: int, firing: int, open_for_s: float, wanted: Severity
 ) -> None:
     facts = {"instance": [str(at) for at in range(instances)]}
-    assert rules(GROWING).raised("r", severity, facts=facts, firing=firing, open_for_s=open_for_s, at=RECEIVED_AT) is wanted
+    ruleset = rules(GROWING)
+    assert ruleset.raised("r", severity, facts=facts, firing=firing, open_for_s=open_for_s, at=RECEIVED_AT) is wanted
 
 
 def test_a_rule_that_is_gone_raises_nothing() -> None:
