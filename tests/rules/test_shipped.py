@@ -100,3 +100,12 @@ def test_a_warning_is_never_a_p0(name: str, word: str) -> None:
 def test_no_word_makes_a_p0_of_less_than_a_complete_outage(word: str) -> None:
     assert RULES.classify(alert(alertname="CompleteOutage", severity=word)).severity is P0
     assert RULES.classify(alert(alertname="DatabaseDown", severity=word)).severity is P1
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted_s"),
+    [("Watchdog", 600), ("DeadMansSwitch", 600), ("WatchdogMissing", None), ("InfoInhibitor", None)],
+)
+def test_only_what_always_fires_is_a_heartbeat(name: str, wanted_s: float | None) -> None:
+    assert RULES.classify(alert(alertname=name, severity="none")).heartbeat_s == wanted_s
+    assert RULES.classify(alert(alertname="WatchdogMissing", severity="none")).severity is P1
