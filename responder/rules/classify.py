@@ -75,18 +75,19 @@ class RuleSet:
                 if not later.goes_on:
                     break
         own = self.policy.of(severity)
+        # Lists below, where generators would read as well: this runs for every alert of a storm.
         channel = first.rule.channel or own.channel
         return Decision(
             rule=first.rule.name,
             severity=severity,
             runbook=first.rule.runbook or own.runbook,
             group_key=_group_key(first.rule, labels),
-            systems=tuple(dict.fromkeys(labels[name] for name in first.rule.systems if labels.get(name))),
+            systems=tuple(dict.fromkeys([labels[name] for name in first.rule.systems if labels.get(name)])),
             channel=channel,
-            extra_channels=tuple(dict.fromkeys(extra for extra in channels if extra and extra != channel)),
+            extra_channels=tuple(dict.fromkeys([extra for extra in channels if extra and extra != channel])),
             matched_by=first.matched_by,
             revision=self.revision,
-            distinct=tuple((name, labels[name]) for name in first.distinct if labels.get(name)),
+            distinct=tuple([(name, labels[name]) for name in first.distinct if labels.get(name)]),
             heartbeat_s=first.rule.heartbeat_s,
         )
 

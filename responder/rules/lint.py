@@ -12,6 +12,7 @@ from responder.errors import FileError
 from responder.rules.fields import RulesError
 from responder.rules.loader import load
 from responder.rules.matchers import Matcher
+from responder.rules.read_policy import FILE_NAME
 from responder.rules.rule import Rule
 
 # Labels that most senders set, or that a whole convention gives: a group by them is no surprise.
@@ -69,7 +70,11 @@ def lint_paths(
         for severity, own in ruleset.policy.severities.items()
         if own.chain not in chains
     ]
-    everything = [_from(each) for each in ruleset.warnings if "rules after it" not in each.message]
+    everything = [
+        replace(_from(each), serious=Path(each.path).name != FILE_NAME)  # of a policy: odd, and may be meant so
+        for each in ruleset.warnings
+        if "rules after it" not in each.message
+    ]
     over = [] if at is None else [replace(_from(each), serious=False) for each in ruleset.policy.outdated(at)]
     return [*unknown, *everything, *over, *lint(ruleset.rules)]
 

@@ -27,6 +27,7 @@ _CLASSIC = re.compile(
 _RESERVED = frozenset("{}!=~,\\\"'`")  # what only quotes may hold in the UTF-8 grammar
 _PLAIN_WORDS = re.compile(r"[A-Za-z0-9_ :/@%,-]+(?:\|[A-Za-z0-9_ :/@%,-]+)*")  # a regex that is only a list of words
 _GO_ESCAPE = re.compile(r'\\([abfnrtv\\"]|[0-3][0-7]{2}|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})|\\')
+_BYTE = re.compile(r"(?s)(?:[^\\]|\\[^C])*\\C")  # RE2 for C++ knows it, RE2 for Go does not
 _GO_LETTERS = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\", '"': '"'}
 
 
@@ -107,6 +108,8 @@ def _words(pattern: str) -> frozenset[str] | None:
 
 
 def _tests(pattern: str, column: int) -> tuple[Callable[[str], bool], Callable[[str], bool]]:
+    if _BYTE.match(pattern):
+        raise MatcherError(column, f"{show(pattern)} is not a regex: Alertmanager's has no \\C, which is half a letter")
     try:
         return _compiled(pattern)
     except (re2.error, UnicodeEncodeError) as error:

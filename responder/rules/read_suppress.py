@@ -121,6 +121,7 @@ def _once(fields: Fields, window: Maintenance) -> Maintenance | None:
 
 
 def _silence(fields: Fields, warnings: list[FileError]) -> Silence | None:
+    fields.what = "a silence"
     fields.known(("match", "from", "until", "by", "comment", "everything"))
     by, comment = fields.text("by"), fields.text("comment", most=MAX_COMMENT_CHARS)
     for key, what in (("by", "who silences"), ("comment", "why"), ("until", "when it ends")):

@@ -71,10 +71,10 @@ class Raise:
 
     def met_by_alert(self, alert: Alert) -> bool:
         """Say whether this very alert meets it."""
-        if self.kind != "value" or not self._in_time(alert.received_at):
+        if self.kind != "value":
             return False
         number = number_in((alert.annotations if self.where == "annotation" else alert.labels).get(self.name, ""))
-        return number is not None and number >= self.at_least
+        return number is not None and number >= self.at_least and self._in_time(alert.received_at)
 
     def met_by_incident(
         self, facts: Mapping[str, Collection[str]], firing: int, open_for_s: float, at: datetime

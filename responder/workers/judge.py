@@ -15,6 +15,7 @@ from responder.ports import Clock, Store
 from responder.rules import RuleSet, Sources
 
 PAGE = 500  # episodes read at once
+OWN = "responder"  # the source of our own alerts
 
 
 class Judge:
@@ -58,6 +59,8 @@ class Judge:
         if decision.heartbeat_s is not None:
             why = f"a heartbeat: its absence for {decision.heartbeat_s / 60:g} min is the incident"
             return replace(decision, muted=Muted("heartbeat", why))
+        if alert.source == OWN:  # a wide silence must not hide that we are broken ourselves
+            return decision
         found = rules.suppressed(alert, now, self._sources)
         return decision if found is None else replace(decision, muted=Muted(found.kind, found.why))
 

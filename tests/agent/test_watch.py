@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from responder.model import Status
+from responder.model import Severity, Status
 from responder.rules import RuleSet
 from responder.rules.calendar import Calendar
 from responder.rules.quiet import QuietHours
-from tests.given import P0, P1, P2, POLICY, RULES, House, after, entry, house
+from responder.rules.rule import Raise
+from tests.given import P0, P1, P2, POLICY, RULES, House, after, entry, house, rule
 
 
 @pytest.fixture
@@ -212,6 +213,51 @@ async def test_open_for_so_long_raises_at_that_time_and_again_at_the_next(at: Ho
     await pass_time(at, minutes=30)
     assert (await at.incident()).severity is P0
     assert await paged(at) == [(30, "user:FIRST"), (60, "here")]
+
+
+OFFICE = Calendar(UTC, from_minute=9 * 60, to_minute=18 * 60)  # it is 09:00 as these tests begin
+AT_NIGHT = (Raise(P1, "open_for", 3600, in_hours=False), Raise(P0, "time", 0, in_hours=False))
+
+
+@pytest.mark.parametrize(
+    ("raises", "severities"),
+    [
+        pytest.param((Raise(P1, "open_for", 1800, in_hours=True),), [P2, P1, P1, P1], id="open for so long, by day"),
+        pytest.param((Raise(P1, "open_for", 1800, in_hours=False),), [P2, P2, P1, P1], id="open for so long, by night"),
+        pytest.param((Raise(P1, "time", 0, in_hours=False),), [P2, P2, P1, P1], id="as the evening begins"),
+        pytest.param((Raise(P1, "open_for", 10 * 3600, in_hours=True),), [P2, P2, P2, P1], id="the next morning"),
+        pytest.param((Raise(P1, "count", 2, in_hours=False),), [P2, P2, P2, P2], id="too few alerts at any time"),
+    ],
+)
+async def test_business_hours_raise_as_they_begin_and_end(
+    tmp_path: Path, raises: tuple[Raise, ...], severities: list[Severity]
+) -> None:
+    ruleset = RuleSet((rule("slow", 'alertname="Slow"', raises=raises),), replace(POLICY, business_hours=OFFICE))
+    async with house(tmp_path, rules=ruleset) as given:
+        await given.post(entry("Slow"))
+        await given.carry_due()
+        seen = []
+        for hours in (0, 8, 11, 24):  # 09:00, 17:00, 20:00, 09:00 of the next day
+            while given.clock.now() < after(hours=hours):
+                given.clock.turn(minutes=30)
+                await given.carry_due()
+            seen.append((await given.incident()).severity)
+        assert seen == severities
+
+
+async def test_what_was_due_while_we_were_down_raises_once_to_the_worst(tmp_path: Path) -> None:
+    ruleset = RuleSet((rule("slow", 'alertname="Slow"', raises=AT_NIGHT),), replace(POLICY, business_hours=OFFICE))
+    async with house(tmp_path, rules=ruleset) as before:
+        await before.post(entry("Slow"))
+        await before.carry_due()
+        await before.people.acknowledge(1, "anna")
+        clock = before.clock
+    clock.turn(hours=60)  # two nights and a day
+    async with house(tmp_path, rules=ruleset, clock=clock) as later:
+        for _ in range(3):
+            await later.carry_due()
+        assert (await later.incident()).severity is P0
+        assert await paged(later) == [(3600, "here")]
 
 
 async def test_a_rule_that_is_gone_raises_nothing_and_stops_nothing(at: House, tmp_path: Path) -> None:

@@ -92,6 +92,22 @@ def test_explain_says_which_rule_and_why_not_the_others(capsys: pytest.CaptureFi
     assert (told["rule"], told["severity"]) == ("complete-outage", "P0")
 
 
+def test_explain_says_what_the_policy_mutes_now(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("body.json").write_text(json.dumps(body(alert("Disk"))), "utf-8")
+    Path("r").mkdir()
+    Path("r/a.yaml").write_text("rules: [{name: disk, match: [alertname=Disk], severity: P2}]\n", "utf-8")
+    Path("r/policy.yaml").write_text(
+        "silences: [{match: [alertname=Disk], until: 2999-01-01T00:00:00Z, by: anna, comment: new disk}]\n"
+        "inhibitions: [{name: down, source: [alertname=Node], target: [alertname=Disk]}]\n",
+        "utf-8",
+    )
+    Path("responder.yaml").write_text("rules: [r]\n", "utf-8")
+    assert run(["explain", "body.json"]) == 0
+    text = printed(capsys)
+    assert "muted: silenced until 2999-01-01 00:00 UTC by anna: new disk" in text
+    assert "inhibition rules that could mute it: down" in text
+
+
 @pytest.mark.parametrize(
     "text", ["[]", "[]x", '{"no": "labels"}', "7"], ids=["none", "no json", "no labels", "a number"]
 )

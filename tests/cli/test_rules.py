@@ -57,6 +57,22 @@ def test_lint_says_where_and_what_to_do(folder: Path, capsys: pytest.CaptureFixt
     assert "put it before" in finding["fix"]
 
 
+OVER = """\
+silences: [{match: [a=b], until: 2020-01-01T00:00:00Z, by: anna, comment: c}]
+quiet_hours: [{name: n, days: [sun], timezone: UTC, severities: [P1]}]
+"""
+
+
+def test_what_is_over_in_the_policy_is_a_warning_and_no_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "policy.yaml").write_text(OVER, "utf-8")
+    assert run(["rules", "lint", "r"]) == 0
+    (folder.parent / "responder.yaml").write_text("rules: [r]\n", "utf-8")
+    assert run(["check"]) == 0
+    told = capsys.readouterr().out.replace("\n", " ")
+    assert told.count("policy.yaml:1: the silence by anna ended 2020-01-01 00:00 UTC; remove it") == 2
+    assert told.count("policy.yaml:2: quiet_hours 'n' holds back P1 too") == 2
+
+
 def test_coverage_tells_each_rule_and_a_summary(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["rules", "coverage", "alerts.yaml", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

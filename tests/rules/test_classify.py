@@ -2,12 +2,15 @@
 
 import json
 import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from responder.model import Alert, Severity
+from responder.rules.calendar import Calendar
 from responder.rules.classify import MAX_KEY_CHARS, RuleSet, page_everything
 from responder.rules.policy import DEFAULTS, Policy, SeverityPolicy
 from responder.rules.rule import Raise, Rule, SeverityFrom, number_in
@@ -215,10 +218,8 @@ def test_an_incident_that_grows_is_raised(
     severity: Severity, instances: int, firing: int, open_for_s: float, wanted: Severity
 ) -> None:
     facts = {"instance": [str(at) for at in range(instances)]}
-    assert (
-        rules(GROWING).raised("r", severity, facts=facts, firing=firing, open_for_s=open_for_s, at=RECEIVED_AT)
-        is wanted
-    )
+    ruleset = rules(GROWING)
+    assert ruleset.raised("r", severity, facts=facts, firing=firing, open_for_s=open_for_s, at=RECEIVED_AT) is wanted
 
 
 def test_a_rule_that_is_gone_raises_nothing() -> None:
@@ -230,6 +231,89 @@ def test_a_rule_that_is_gone_raises_nothing() -> None:
 @pytest.mark.parametrize(("severity", "wanted"), [(P3, 1800), (P2, 1800), (P1, None), (P0, None)])
 def test_the_next_raise_by_time_is_known(severity: Severity, wanted: float | None) -> None:
     assert rules(GROWING).next_raise_s("r", severity, opened_at=RECEIVED_AT, at=RECEIVED_AT) == wanted
+
+
+OFFICE = Policy(business_hours=Calendar(UTC, (0, 1, 2, 3, 4), 9 * 60, 18 * 60))
+FRIDAY = datetime(2026, 11, 20, tzinfo=UTC)
+
+
+def hour(number: float) -> datetime:
+    """Give a time counted from Friday's midnight: 24 and more is the weekend, 72 is Monday."""
+    return FRIDAY + timedelta(hours=number)
+
+
+IN_TIME = {
+    "alone, inside": (Raise(P1, "time", 0, in_hours=True), 10, 0, 0, P1),
+    "alone, outside": (Raise(P1, "time", 0, in_hours=True), 20, 0, 0, P2),
+    "outside wanted, outside": (Raise(P1, "time", 0, in_hours=False), 20, 0, 0, P1),
+    "outside wanted, inside": (Raise(P1, "time", 0, in_hours=False), 10, 0, 0, P2),
+    "both": (Raise(P1, "count", 3, in_hours=True), 10, 3, 0, P1),
+    "only the number": (Raise(P1, "count", 3, in_hours=True), 20, 3, 0, P2),
+    "only the time": (Raise(P1, "count", 3, in_hours=True), 10, 2, 0, P2),
+    "long enough, inside": (Raise(P1, "open_for", 60, in_hours=True), 10, 0, 60, P1),
+    "long enough, outside": (Raise(P1, "open_for", 60, in_hours=True), 20, 0, 60, P2),
+}
+
+
+@pytest.mark.parametrize(("condition", "at", "firing", "open_for_s", "wanted"), IN_TIME.values(), ids=IN_TIME)
+def test_business_hours_must_hold_too(
+    condition: Raise, at: float, firing: int, open_for_s: float, wanted: Severity
+) -> None:
+    ruleset = RuleSet([rule("r", raises=(condition,))], OFFICE)
+    assert ruleset.raised("r", P2, facts={}, firing=firing, open_for_s=open_for_s, at=hour(at)) is wanted
+
+
+def test_without_business_hours_nobody_knows_whether_they_hold() -> None:
+    ruleset = rules(rule("r", raises=(Raise(P1, "time", 0, in_hours=True), Raise(P0, "time", 0, in_hours=False))))
+    assert ruleset.raised("r", P2, facts={}, firing=9, open_for_s=9, at=hour(10)) is P2
+    assert ruleset.next_raise_s("r", P2, opened_at=hour(0), at=hour(0)) is None
+
+
+@pytest.mark.parametrize(("received", "wanted"), [(10, P1), (20, P2), (34, P2)], ids=["day", "evening", "weekend"])
+def test_a_value_in_business_hours_is_judged_when_its_alert_comes(received: float, wanted: Severity) -> None:
+    raises = (Raise(P1, "value", 25, "annotation", "users", in_hours=True),)
+    ruleset = RuleSet([rule("r", raises=raises)], OFFICE)
+    one = replace(alert({"users": "30"}), received_at=hour(received))
+    assert ruleset.classify(one).severity is wanted
+    assert ruleset.next_raise_s("r", P2, opened_at=hour(received), at=hour(received)) is None
+
+
+OPEN_8H, AT_WORK = Raise(P1, "open_for", 8 * 3600), Raise(P1, "time", 0, in_hours=True)
+OPEN_8H_AT_WORK = Raise(P1, "open_for", 8 * 3600, in_hours=True)
+OPEN_8H_AT_HOME = Raise(P1, "open_for", 8 * 3600, in_hours=False)
+DUE = {  # conditions, opened at, asked at -> due at, all in hours
+    "open long enough": ((OPEN_8H,), 1, 2, 9),
+    "not when it is due": ((OPEN_8H,), 1, 9, None),
+    "not after it was due": ((OPEN_8H,), 1, 10, None),
+    "business hours begin": ((AT_WORK,), 1, 2, 9),
+    "business hours begin on Monday": ((AT_WORK,), 10, 11, 72 + 9),
+    "they have begun": ((AT_WORK,), 1, 9, 72 + 9),
+    "open long enough within them": ((OPEN_8H_AT_WORK,), 2, 3, 10),
+    "open long enough before them": ((OPEN_8H_AT_WORK,), -5, 1, 9),
+    "open long enough after them": ((OPEN_8H_AT_WORK,), 12, 13, 72 + 9),
+    "open long enough as they begin": ((OPEN_8H_AT_WORK,), 1, 2, 9),
+    "open long enough as they end": ((OPEN_8H_AT_HOME,), 10, 11, 18),
+    "open long enough while they last": ((OPEN_8H_AT_HOME,), 3, 4, 18),
+    "a number of alerts waits for them": ((Raise(P1, "count", 3, in_hours=True),), 1, 2, 9),
+    "a number of alerts alone waits for no time": ((Raise(P1, "count", 3),), 1, 2, None),
+    "the first of all": ((OPEN_8H, Raise(P0, "time", 0, in_hours=True)), 4, 5, 9),
+    "only what raises": ((Raise(P2, "open_for", 3600), OPEN_8H), 0, 0, 8),
+}
+
+
+@pytest.mark.parametrize(("raises", "opened", "asked", "wanted"), DUE.values(), ids=DUE)
+def test_the_next_time_that_may_raise_is_known(
+    raises: tuple[Raise, ...], opened: float, asked: float, wanted: float | None
+) -> None:
+    ruleset = RuleSet([rule("r", raises=raises)], OFFICE)
+    wait_s = ruleset.next_raise_s("r", P2, opened_at=hour(opened), at=hour(asked))
+    assert (None if wait_s is None else asked + wait_s / 3600) == wanted
+
+
+def test_a_heartbeat_is_said_in_the_decision() -> None:
+    ruleset = rules(rule("beat", "alertname=Watchdog", heartbeat_s=600.0))
+    assert ruleset.classify(alert(alertname="Watchdog")).heartbeat_s == 600
+    assert ruleset.classify(alert(alertname="Other")).heartbeat_s is None
 
 
 def test_a_decision_carries_what_its_rule_counts() -> None:
@@ -258,9 +342,12 @@ def test_a_revision_follows_the_meaning() -> None:
             [rule("r", severity=P1)],
             [rule("r", f"a={long}1")],
             [rule("r", f"a={long}2")],
+            [rule("r", heartbeat_s=600.0)],
+            [rule("r", raises=(Raise(P1, "count", 2),))],
+            [rule("r", raises=(Raise(P1, "count", 2, in_hours=True),))],
         )
     }
-    assert len(revisions) == 5
+    assert len(revisions) == 8
     assert rules(rule("r", path="a", line=1)).revision == rules(rule("r", path="b", line=2)).revision
 
 

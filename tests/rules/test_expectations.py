@@ -1,26 +1,34 @@
 """Expectation files say what the rules must do, and fail with file and line when they do not."""
 
+from datetime import UTC
 from pathlib import Path
 
 import pytest
 
 from responder.model import Severity
+from responder.rules.calendar import Calendar
+from responder.rules.classify import RuleSet
 from responder.rules.expectations import run
+from responder.rules.policy import Policy
 from responder.rules.rule import Raise
 
-from .given import rule, rules, write
+from .given import rule, write
 
 P0, P1, P2, P3 = Severity
-RULES = rules(
-    rule(
-        "api",
-        "alertname=ApiDown",
-        runbook="outage",
-        channel="#api",
-        group_by=("cluster",),
-        systems=("service",),
-        raises=(Raise(P0, "distinct", 3, name="instance"), Raise(P1, "open_for", 1800)),
-    )
+AT_WORK = Raise(P0, "open_for", 1800, in_hours=True)
+RULES = RuleSet(
+    [
+        rule(
+            "api",
+            "alertname=ApiDown",
+            runbook="outage",
+            channel="#api",
+            group_by=("cluster",),
+            systems=("service",),
+            raises=(Raise(P0, "distinct", 3, name="instance"), Raise(P1, "open_for", 1800), AT_WORK),
+        )
+    ],
+    Policy(business_hours=Calendar(UTC, (0, 1, 2, 3, 4), 540, 1080)),
 )
 ONE = "tests:\n  - name: one\n    alerts: [{labels: {alertname: ApiDown, cluster: eu, service: shop, instance: a}}]\n"
 THREE = """\
@@ -36,6 +44,8 @@ HELD = {
     "everything": ONE + f"    expect: {{{ALL}}}\n",
     "what grows": THREE + "    expect: {severity: P0, incidents: 1}\n",
     "what stays": ONE + "    open_for: 30m\n    expect: {severity: P1}\n",
+    "at work": ONE + "    at: 2026-11-20T12:00:00+01:00\n    open_for: 30m\n    expect: {severity: P0}\n",
+    "on a weekend": ONE + "    at: 2026-11-21T12:00:00+01:00\n    open_for: 30m\n    expect: {severity: P1}\n",
     "no tests": "tests: []\n",
 }
 
@@ -60,6 +70,7 @@ FAILED = {
     ),
     "not a test": ("tests: [a]\n", 1, "a test must be a mapping"),
     "no tests": ("test: []\n", 1, "tests: must be a list"),
+    "no time": (ONE + "    at: noon\n    expect: {severity: P2}\n", 4, "at must be a time"),
     "alias": ("tests: &a []\n", 1, "aliases"),
 }
 

@@ -1,12 +1,21 @@
 """A person can see why: which rules were tried, and what came near."""
 
 import json
+from dataclasses import replace
+from datetime import UTC, timedelta
 
 from responder.model import Severity
+from responder.rules.calendar import Calendar
+from responder.rules.classify import RuleSet
 from responder.rules.explain import MAX_TRIED
+from responder.rules.inhibit import Inhibition
+from responder.rules.matchers import parse
+from responder.rules.policy import Policy
+from responder.rules.quiet import QuietHours
 from responder.rules.rule import Raise, SeverityFrom
+from responder.rules.suppress import Silence
 
-from .given import alert, rule, rules
+from .given import RECEIVED_AT, alert, rule, rules
 
 P0, P1, P2, P3 = Severity
 BY_LABEL = SeverityFrom("severity", {"critical": P1}, None)
@@ -76,3 +85,43 @@ def test_an_incident_keeps_it_as_json() -> None:
     kept = rules(rule("one", "a=x")).explain(alert()).as_dict()
     assert json.loads(json.dumps(kept)) == kept
     assert kept["rule"] == "backstop"
+
+
+def test_what_the_policy_does_is_told_for_the_time_of_receipt() -> None:
+    """Whether an inhibition mutes depends on the others that fire: one alert can only say which could."""
+    always = Calendar(UTC, from_minute=0, to_minute=1439)
+    policy = Policy(
+        silences=(Silence(parse("a=x"), RECEIVED_AT + timedelta(hours=1), "anna", "new disk"),),
+        inhibitions=tuple(Inhibition(name, parse("b=y"), parse(f"a={to}")) for name, to in (("i", "x"), ("j", "z"))),
+        quiet_hours=(QuietHours("nights", always, (P2,)),),
+    )
+    one = RuleSet([rule("r")], policy).explain(alert(a="x"))
+    assert one.policy == (
+        "muted: silenced until 2026-01-02 04:04 UTC by anna: new disk",
+        "inhibition rules that could mute it: i",
+        "quiet hours nights: nobody is mentioned or escalated until 2026-01-02 23:59 UTC",
+    )
+    assert one.lines()[-3:] == list(one.policy)
+    assert one.as_dict()["policy"] == list(one.policy)
+    assert RuleSet([rule("r")], policy).explain(alert(a="y", b="y")).policy[:-1] == ()
+    later = replace(alert(a="x"), received_at=RECEIVED_AT + timedelta(hours=1))
+    assert not RuleSet([rule("r")], policy).explain(later).policy[0].startswith("muted")
+
+
+def test_a_heartbeat_says_that_it_opens_nothing() -> None:
+    assert rules(rule("beat", heartbeat_s=600.0)).explain(alert()).policy == (
+        "heartbeat: it opens no incident; its absence for 600 s does",
+    )
+
+
+def test_conditions_in_business_hours_are_told_in_words() -> None:
+    texts = [
+        Raise(P1, "time", 0, in_hours=True).text(),
+        Raise(P1, "open_for", 60, in_hours=False).text(),
+        Raise(P1, "count", 3).text(),
+    ]
+    assert texts == [
+        "P1 when inside business hours",
+        "P1 when open for 60 s and outside business hours",
+        "P1 when at least 3 firing",
+    ]

@@ -131,6 +131,42 @@ MISTAKES = {
     "open for no duration": (one("raise: [{to: P1, when: {open_for: soon}}]"), 5, "not a duration"),
     "open for nothing": (one("raise: [{to: P1, when: {open_for: null}}]"), 5, "must be a duration"),
     "open at once": (one("raise: [{to: P1, when: {open_for: 0}}]"), 5, "at least 1 s"),
+    "business hours as text": (
+        one("raise: [{to: P1, when: {business_hours: yes}}]"),
+        5,
+        "business_hours must be true (inside them) or false (outside), not 'yes'",
+    ),
+    "business hours of nothing": (
+        one("raise: [{to: P1, when: {open_for: 1h, business_hours: null}}]"),
+        5,
+        "business_hours must be true",
+    ),
+    "business hours of a number": (
+        one("raise: [{to: P1, when: {business_hours: true, at_least: 1}}]"),
+        5,
+        "unknown key 'at_least'",
+    ),
+    "business hours with two things": (
+        one("raise: [{to: P1, when: {open_for: 1h, count: true, at_least: 2, business_hours: true}}]"),
+        5,
+        "one condition",
+    ),
+    "business hours that nobody told": (
+        one("raise:\n      - to: P1\n        when: {business_hours: true}"),
+        7,
+        "the policy has none; add business_hours to policy.yaml",
+    ),
+    "heartbeat of no duration": (one("heartbeat: often"), 5, "not a duration"),
+    "heartbeat of nothing": (one("heartbeat: null"), 5, "must be a duration such as 10m"),
+    "heartbeat too quick": (one("heartbeat: 59s"), 5, "at least 60 s"),
+    "heartbeat too slow": (one("heartbeat: 1d1s"), 5, "at most 24h"),
+    "heartbeat that goes on": (one("heartbeat: 10m\n    continue: true"), 6, "continue does not go with heartbeat"),
+    "heartbeat that goes on to labels": (one("heartbeat: 10m\n    continue: labels"), 6, "does not go with heartbeat"),
+    "heartbeat that is raised": (
+        one("heartbeat: 10m\n    raise: [{to: P1, when: {open_for: 1h}}]"),
+        6,
+        "raise does not go with heartbeat",
+    ),
 }
 
 
@@ -288,3 +324,40 @@ def test_ten_thousand_rules_load(tmp_path: Path) -> None:
     ruleset = load([tmp_path])
     assert len(ruleset.rules) == 10_000
     assert ruleset.classify(alert(alertname="A3x2499yz")).rule == "r3-2499"
+
+
+OFFICE = 'business_hours: {days: [mon-fri], from: "09:00", to: "18:00", timezone: UTC}\n'
+IN_HOURS = {
+    "alone": ("{business_hours: true}", Raise(P1, "time", 0, in_hours=True)),
+    "outside": ("{business_hours: false}", Raise(P1, "time", 0, in_hours=False)),
+    "with open_for": ("{open_for: 30m, business_hours: true}", Raise(P1, "open_for", 1800, in_hours=True)),
+    "with distinct": (
+        "{distinct: pod, at_least: 3, business_hours: false}",
+        Raise(P1, "distinct", 3, name="pod", in_hours=False),
+    ),
+    "with count": ("{count: true, at_least: 3, business_hours: true}", Raise(P1, "count", 3, in_hours=True)),
+    "with a value": (
+        "{value: label:n, at_least: 3, business_hours: true}",
+        Raise(P1, "value", 3, "label", "n", in_hours=True),
+    ),
+}
+
+
+@pytest.mark.parametrize(("when", "wanted"), IN_HOURS.values(), ids=IN_HOURS)
+def test_business_hours_stand_alone_or_beside_one_condition(when: str, wanted: Raise, tmp_path: Path) -> None:
+    write(tmp_path / "a.yaml", one(f"raise: [{{to: P1, when: {when}}}]"))
+    write(tmp_path / "policy.yaml", OFFICE)
+    assert load([tmp_path]).rules[0].raises == (wanted,)
+
+
+def test_business_hours_told_wrongly_are_one_mistake(tmp_path: Path) -> None:
+    write(tmp_path / "a.yaml", one("raise: [{to: P1, when: {business_hours: true}}]"))
+    write(tmp_path / "policy.yaml", OFFICE.replace("mon", "mo"))
+    with pytest.raises(RulesError) as caught:
+        load([tmp_path])
+    assert [Path(error.path).name for error in caught.value.errors] == ["policy.yaml"]
+
+
+def test_a_heartbeat_is_read(tmp_path: Path) -> None:
+    write(tmp_path / "a.yaml", one("heartbeat: 10m"))
+    assert load([tmp_path]).rules[0].heartbeat_s == 600

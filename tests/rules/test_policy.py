@@ -1,5 +1,9 @@
 """What each severity means for people, as policy.yaml says it."""
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,13 +12,14 @@ from responder.model import Severity
 from responder.rules.fields import RulesError
 from responder.rules.loader import load, load_policy
 from responder.rules.policy import DEFAULTS, Policy, SeverityPolicy
-from responder.rules.read_policy import mention_of
+from responder.rules.read_policy import KEYS, SEVERITY_KEYS, mention_of
 
 from .given import SHIPPED, write
 
 P0, P1, P2, P3 = Severity
 WHOLE = """\
 hold: 10m
+channels: ["#outages", "#status", "#outages"]
 contacts: {anna: "<@U111>", databases: group:S222}
 severities:
   P0:
@@ -23,6 +28,8 @@ severities:
     acknowledge_within: 90s
     next: [anna, databases, "@here", U0123ABCD]
     channel: "#outages"
+    channels: ["#status", "#support", "#status"]
+    road: pagerduty
     chain: mine
     runbook: all
     audience: everybody
@@ -30,7 +37,7 @@ severities:
     budget: {incident_usd: 2.5}
     hold: 0
   P1: {cadence: null, acknowledge_within: null, mention: null}
-P2: {mention: databases}
+P2: {mention: databases, roads: [sms, pagerduty, sms]}
 """
 
 
@@ -48,9 +55,12 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         timeboxes_s={"triage": 300, "investigate": 3600},
         budget_usd=2.5,
         hold_s=0,
+        roads=("pagerduty",),
+        channels=("#status", "#support"),
     )
     assert (policy.of(P1).mention, policy.of(P1).cadence_s, policy.of(P1).acknowledge_within_s) == ("", None, None)
-    assert policy.of(P2).mention == "group:S222"
+    assert (policy.of(P2).mention, policy.of(P2).roads) == ("group:S222", ("sms", "pagerduty"))
+    assert policy.channels == ("#outages", "#status")
     assert policy.of(P3) == DEFAULTS[P3]
     assert (policy.hold_s(P0), policy.hold_s(P1)) == (0, 600)
 
@@ -66,6 +76,44 @@ def test_an_empty_policy_is_the_defaults(tmp_path: Path) -> None:
 
 def test_the_shipped_policy_is_the_defaults() -> None:
     assert load_policy(SHIPPED) == Policy()
+
+
+def test_each_example_of_the_shipped_policy_can_be_taken_over(tmp_path: Path) -> None:
+    """Examples are what follows `# key:` in the comments; all of them together are a policy."""
+    lines = (SHIPPED / "policy.yaml").read_text("utf-8").splitlines()
+    example = re.compile(rf"( *)# ((?:{'|'.join((*KEYS, *SEVERITY_KEYS))}):.*| {{2,}}.*)")
+    shown = [match[1] + match[2] if (match := example.fullmatch(line)) else line for line in lines]
+    write(tmp_path / "a.yaml", "rules: [{name: r, match: [a=b], severity: P2}]\n")
+    write(tmp_path / "policy.yaml", "\n".join(shown))
+    ruleset = load([tmp_path])
+    assert ruleset.warnings == ()
+    policy = ruleset.policy
+    for key in ("contacts", "channels", "business_hours", "quiet_hours", "maintenance", "silences", "inhibitions"):
+        assert getattr(policy, key), key
+    assert (policy.of(P0).roads, policy.of(P0).channels) == (("pagerduty",), ("#status", "#support"))
+    assert policy.of(P0).timeboxes_s
+
+
+def test_a_revision_follows_the_policy_and_is_the_same_in_every_process(tmp_path: Path) -> None:
+    write(tmp_path / "a.yaml", "rules: [{name: r, match: [a=b], severity: P2}]\n")
+    quiet = "quiet_hours: [{name: n, days: [sat, sun], timezone: UTC, severities: [P2, P3]}]\n"
+    revisions = []
+    for text in ("", quiet, "# a comment moves the lines\n" + quiet, quiet.replace("sun", "mon")):
+        write(tmp_path / "policy.yaml", text)
+        revisions.append(load([tmp_path]).revision)
+    assert revisions[1] == revisions[2]
+    assert len(set(revisions)) == 3
+    write(tmp_path / "policy.yaml", quiet)
+    ask = f"from pathlib import Path; from responder.rules import load; print(load([Path({str(tmp_path)!r})]).revision)"
+    for seed in "12":
+        asked = subprocess.run(
+            [sys.executable, "-c", ask],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert asked.stdout.strip() == revisions[1]
 
 
 MENTIONS = {

@@ -92,13 +92,20 @@ def test_what_only_informs_is_never_more_than_a_p3(name: str, word: str) -> None
 def test_a_warning_is_never_a_p0(name: str, word: str) -> None:
     decision = RULES.classify(alert({"users_affected_percent": "100"}, alertname=name, severity=word))
     facts = {label: [str(at) for at in range(99)] for label in ("instance", "node", "pod")}
-    assert RULES.raised(decision.rule, decision.severity, facts=facts, firing=999, open_for_s=1e9, at=RECEIVED_AT) in (
-        P1,
-        P2,
-    )
+    grown = RULES.raised(decision.rule, decision.severity, facts=facts, firing=999, open_for_s=1e9, at=RECEIVED_AT)
+    assert grown in (P1, P2)
 
 
 @pytest.mark.parametrize("word", [word for word in WORDS[P1].split()] + [""])
 def test_no_word_makes_a_p0_of_less_than_a_complete_outage(word: str) -> None:
     assert RULES.classify(alert(alertname="CompleteOutage", severity=word)).severity is P0
     assert RULES.classify(alert(alertname="DatabaseDown", severity=word)).severity is P1
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted_s"),
+    [("Watchdog", 600), ("DeadMansSwitch", 600), ("WatchdogMissing", None), ("InfoInhibitor", None)],
+)
+def test_only_what_always_fires_is_a_heartbeat(name: str, wanted_s: float | None) -> None:
+    assert RULES.classify(alert(alertname=name, severity="none")).heartbeat_s == wanted_s
+    assert RULES.classify(alert(alertname="WatchdogMissing", severity="none")).severity is P1

@@ -172,3 +172,12 @@ async def test_a_muted_alert_that_repeats_byte_for_byte_is_told_once_it_is_heard
         [incident] = await at.all_incidents()
         assert incident.firing == 1
         assert (await at.figure("entries"), await at.unaccounted()) == (4, 0)
+
+
+async def test_no_silence_hides_what_we_say_of_ourselves(tmp_path: Path) -> None:
+    wide = replace(POLICY, silences=(Silence((), NOON, "ada", "everything"),))
+    async with under(tmp_path, wide) as at:
+        await at.accept(b"not json")
+        await at.post(entry())
+        await at.settle()
+        assert [each.title.split()[0] for each in await at.all_incidents()] == ["alertmanager"]
