@@ -18,6 +18,7 @@ SEVERITY_LABELS = frozenset(
         "criticality",
         "sev",
         "alert_severity",
+        "severity_level",
         "alertpriority",
         "pager",
         "page",
