@@ -120,6 +120,11 @@ class Rule:
         """Say whether a match of this rule goes on to that later one."""
         return self.goes_on and (not self.labels_only or later.matched_by == "label")
 
+    def unspoken(self, labels: Mapping[str, str]) -> bool:
+        """Say whether its severity is for an alert without a label, so that a rule on another label may say less."""
+        given = self.severity
+        return self.labels_only and isinstance(given, SeverityFrom) and not fold(labels.get(given.label, ""))
+
     def severity_of(self, alert: Alert) -> Severity:
         """Give this alert's severity, raised already if the alert itself meets a condition."""
         severity = self.severity if isinstance(self.severity, Severity) else self.severity.of(alert.labels)[0]

@@ -76,3 +76,9 @@ def test_an_incident_keeps_it_as_json() -> None:
     kept = rules(rule("one", "a=x")).explain(alert()).as_dict()
     assert json.loads(json.dumps(kept)) == kept
     assert kept["rule"] == "backstop"
+
+
+def test_a_label_of_another_name_that_says_less_is_told() -> None:
+    head = rule("head", "alertname=A", severity=SeverityFrom("severity", {"": P1}, P3), goes_on=True, labels_only=True)
+    told = rules(head, rule("level", "level=info", severity=P3)).explain(alert(alertname="A", level="info")).severity
+    assert "lowered to P3 by rule level, which the match continues to" in told
