@@ -18,15 +18,18 @@ import yaml
 
 from responder.errors import FileError
 from responder.model import Alert, identify
+from responder.rules.rule import SEVERITY_LABELS
 
-SUFFIXES = (".yaml", ".yml", ".json", ".rules")
+SUFFIXES = (".yaml", ".yml", ".json", ".rules", ".alerts")
 MAX_BYTES = 16 << 20
 MAX_DEPTH = 100
 MAX_NODES = 2_000_000  # visited in one file: aliases of aliases grow without end
 _WHEN = datetime(2000, 1, 1, tzinfo=UTC)
-_TEMPLATE_LINE = re.compile(r"^[ \t]*\{\{(?![`\"]).*\}\}[ \t]*$", re.MULTILINE)
+_TEMPLATE_LINE = re.compile(r"^[ \t]*(?:\{\{(?![`\"]).*\}\}|<%.*%>)[ \t]*$", re.MULTILINE)
 _TEMPLATE_VALUE = re.compile(r"^([ \t]*(?:- )?[\w.\"'-]+:[ \t]*)(\{\{.*|[^\n\"'|>#]*\{\{.*)$", re.MULTILINE)
-_ENTRY = re.compile(r"^(\s*)-?\s*(alert|record|name|severity|pager|page|priority|runbook_url)\s*:\s*(.*?)\s*$")
+_NAMES = "|".join(sorted(SEVERITY_LABELS))
+_ENTRY = re.compile(rf"^(\s*)-?\s*(alert|record|name|labels|{_NAMES})\s*:\s*(.*?)\s*$")
+_INLINE = re.compile(rf"\b({_NAMES})\s*:\s*([\"']?)([^\"',}}]+)\2")  # in `labels: {{severity: page}}`
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,19 +160,26 @@ def _text(node: Any) -> str:
 
 
 def _by_line(text: str, path: Path) -> Iterator[AlertingRule]:
-    """Read what no YAML parser can: the lines that name alerts, and the labels below each."""
+    """Read what no YAML parser can, Jsonnet too: the lines that name alerts, and the severity labels below each."""
     group, name, at, labels = "", "", 0, dict[str, str]()
     for line, content in enumerate(text.splitlines(), 1):
         match = _ENTRY.match(content)
         if match is None:
             continue
-        key, value = match[2], re.sub(r"^(['\"])(.*)\1$", r"\2", re.sub(r"\s+#.*$", "", match[3]))
+        key, value = match[2], _bare(match[3])
         if key in ("alert", "record", "name"):
             if name:
                 yield AlertingRule(name, labels, {}, group, str(path), at)
             name, at, labels = (value if key == "alert" else ""), line, {}
             group = value if key == "name" else group
-        elif name and key != "runbook_url":
+        elif key == "labels":
+            labels |= {label: found.strip() for label, _, found in _INLINE.findall(value)}
+        elif name:
             labels.setdefault(key, value)
     if name:
         yield AlertingRule(name, labels, {}, group, str(path), at)
+
+
+def _bare(value: str) -> str:
+    """Give a value without the comment and the comma after it, and without its quotes."""
+    return re.sub(r"^(['\"])(.*)\1$", r"\2", re.sub(r"\s+#.*$", "", value).removesuffix(","))

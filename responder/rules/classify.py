@@ -65,22 +65,27 @@ class RuleSet:
         severity = first.rule.severity_of(alert)
         channels: list[str] = []
         if first.rule.goes_on:
+            unspoken = first.rule.unspoken(labels)
             for at in matched:
                 prepared = self._prepared[at]
                 if first.rule.labels_only and prepared.matched_by != "label":
                     continue
                 later = prepared.rule
-                severity = min(severity, later.severity_of(alert))
                 channels.append(later.channel)
+                if later.goes_on or not unspoken:
+                    severity = min(severity, later.severity_of(alert))
+                    unspoken = False  # a label that pages beside another one is not outvoted by it
+                else:
+                    severity = _by_label(first.rule, later.severity_of(alert), alert)
                 if not later.goes_on:
                     break
-        own = self.policy.of(severity)
         # Lists below, where generators would read as well: this runs for every alert of a storm.
-        channel = first.rule.channel or own.channel
+        policy = self.policy.of(severity)
+        channel = first.rule.channel or policy.channel
         return Decision(
             rule=first.rule.name,
             severity=severity,
-            runbook=first.rule.runbook or own.runbook,
+            runbook=first.rule.runbook or policy.runbook,
             group_key=_group_key(first.rule, labels),
             systems=tuple(dict.fromkeys([labels[name] for name in first.rule.systems if labels.get(name)])),
             channel=channel,
@@ -194,6 +199,13 @@ def _kept(tried: list[list[str | None]], untold: int) -> tuple[list[list[str | N
     """Keep the first rules tried and the last, which decided; the others are counted."""
     left_out = max(0, len(tried) - MAX_TRIED_KEPT)
     return ([*tried[: MAX_TRIED_KEPT - 1], tried[-1]] if left_out else tried), untold + left_out
+
+
+def _by_label(rule: Rule, said: Severity, alert: Alert) -> Severity:
+    """Let another label than the rule's own decide: one that pages raises, one that does not moves it either way."""
+    if said <= Severity.P1:
+        return min(said, rule.severity_of(alert))
+    return min([said, *(condition.to for condition in rule.raises if condition.met_by_alert(alert))])
 
 
 def _group_key(rule: Rule, labels: Mapping[str, str]) -> str:

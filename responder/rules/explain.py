@@ -74,7 +74,8 @@ def _first_miss(rule: Rule, alert: Alert) -> str:
 
 def _severity(rules: Sequence[Rule], winner: Rule, alert: Alert, decision: Decision) -> str:
     text = winner.severity_text(alert)
-    if decision.severity < winner.severity_of(alert):
+    own = winner.severity_of(alert)
+    if decision.severity != own:
         later = next(
             rule.name
             for rule in rules[rules.index(winner) + 1 :]
@@ -82,7 +83,8 @@ def _severity(rules: Sequence[Rule], winner: Rule, alert: Alert, decision: Decis
             and all(m.matches(alert.labels) for m in rule.matchers)
             and rule.severity_of(alert) == decision.severity
         )
-        text += f"; raised to {decision.severity} by rule {later}, which the match continues to"
+        moved = "raised" if decision.severity < own else "lowered"
+        text += f"; {moved} to {decision.severity} by rule {later}, which the match continues to"
     return text
 
 

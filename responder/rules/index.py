@@ -74,18 +74,24 @@ class _Screen:
     """Rules with a regex on one label. Which of them a value passes is worked out once a value."""
 
     def __init__(self) -> None:
-        self._members: list[tuple[int, Sequence[Matcher]]] = []
+        self._members: list[tuple[int, tuple[Callable[[str], bool], ...]]] = []
         self._known: dict[str, list[int]] = {}
         self._size = 0  # values and positions in `_known`
 
     def add(self, at: int, matchers: Sequence[Matcher]) -> None:
-        self._members.append((at, matchers))
+        self._members.append((at, tuple(matcher.test for matcher in matchers)))
 
     def passing(self, value: str) -> list[int]:
         known = self._known.get(value)
         if known is not None:
             return known
-        found = [at for at, matchers in self._members if all(matcher.test(value) for matcher in matchers)]
+        found: list[int] = []
+        for at, tests in self._members:  # for a new name most of the cost of a decision: plain loops are the fastest
+            for test in tests:
+                if not test(value):
+                    break
+            else:
+                found.append(at)
         if len(value) <= MAX_VALUE_CHARS:
             self._size += len(found) + 1
             if self._size > MAX_REMEMBERED:

@@ -20,6 +20,7 @@ SEVERITY_LABELS = frozenset(
         "criticality",
         "sev",
         "alert_severity",
+        "severity_level",
         "alertpriority",
         "pager",
         "page",
@@ -165,6 +166,11 @@ class Rule:
     def goes_on_to(self, later: Rule) -> bool:
         """Say whether a match of this rule goes on to that later one."""
         return self.goes_on and (not self.labels_only or later.matched_by == "label")
+
+    def unspoken(self, labels: Mapping[str, str]) -> bool:
+        """Say whether its severity is for an alert without a label, so that a rule on another label may say less."""
+        given = self.severity
+        return self.labels_only and isinstance(given, SeverityFrom) and not fold(labels.get(given.label, ""))
 
     def severity_of(self, alert: Alert) -> Severity:
         """Give this alert's severity, raised already if the alert itself meets a condition."""

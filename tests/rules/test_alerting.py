@@ -56,12 +56,67 @@ groups:
       x: {{ . }} }} {{ [
   - record: "a
 """
+ERB = """\
+groups:
+- name: one
+  rules:
+<% if_p('alerts.down') do |down| %>
+  - alert: Down
+    for: <%= p('alerts.down.time') %>
+    labels: {severity: critical}
+<% end %>
+"""
+JSONNET = """\
+{ groups: [{
+    name: 'one',
+    rules: [alerts.processed({
+      alert: 'Down',
+      expr: ||| up == 0 |||,
+      labels: {
+        severity: 'critical',
+      },
+    })],
+}] }
+"""
+INLINE = """\
+groups:
+- name: one
+  rules:
+  - alert: Down
+    labels: { job: 'x', severity: "critical" }
+   annotations: {summary: this line stands too far to the left}
+"""
 
 
 @pytest.mark.parametrize(
     "text",
-    [PLAIN, CRD, CONFIG_MAP, HELM, MERGED, BROKEN, f"---\n{PLAIN}---\nkind: Other\n", PLAIN.replace("\n", "\r\n")],
-    ids=["plain", "object", "config map", "chart", "anchors and tags", "line by line", "documents", "windows lines"],
+    [
+        PLAIN,
+        CRD,
+        CONFIG_MAP,
+        HELM,
+        MERGED,
+        BROKEN,
+        ERB,
+        JSONNET,
+        INLINE,
+        f"---\n{PLAIN}---\nkind: Other\n",
+        PLAIN.replace("\n", "\r\n"),
+    ],
+    ids=[
+        *(
+            "plain",
+            "object",
+            "config map",
+            "chart",
+            "anchors and tags",
+            "line by line",
+            "ERB",
+            "Jsonnet",
+            "labels in a line",
+        ),
+        *("documents", "windows lines"),
+    ],
 )
 def test_an_alert_is_found_in_every_wrapping(text: str) -> None:
     [rule] = parse_alerting_rules(text, FILE)
@@ -99,8 +154,14 @@ def test_what_is_no_rule_file_is_refused_in_time(text: str) -> None:
         parse_alerting_rules(text, FILE)
 
 
+@pytest.mark.parametrize("label", ["level", "severity_level", "urgency", "page"])
+def test_each_label_that_tells_a_severity_is_read_line_by_line(label: str) -> None:
+    [rule] = parse_alerting_rules(BROKEN.replace("severity:", f"{label}:"), FILE)
+    assert rule.labels[label] == "critical"
+
+
 def test_a_folder_is_read_file_by_file(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
-    for path in (tmp_path / "b" / "x.yml", tmp_path / "a.yaml", tmp_path / "note.txt"):
+    for path in (tmp_path / "b" / "x.yml", tmp_path / "a.yaml", tmp_path / "c.alerts", tmp_path / "note.txt"):
         path.write_text(PLAIN, "utf-8")
-    assert [Path(rule.path).name for rule in read_alerting_rules(tmp_path)] == ["a.yaml", "x.yml"]
+    assert [Path(rule.path).name for rule in read_alerting_rules(tmp_path)] == ["a.yaml", "x.yml", "c.alerts"]

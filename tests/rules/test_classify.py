@@ -88,6 +88,55 @@ def test_continue_labels_goes_on_only_to_rules_that_know_no_name() -> None:
     assert "raised to P1 by rule label" in told
 
 
+SPOKEN = {
+    "no label": ({}, P1),
+    "its own label": ({"severity": "critical"}, P1),
+    "another label that can wait": ({"level": "info"}, P3),
+    "another label of the middle": ({"level": "warning"}, P2),
+    "another label that pages": ({"level": "page"}, P1),
+    "its own label beats the other": ({"severity": "critical", "level": "info"}, P1),
+    "a page beside it is not outvoted": ({"pager": "pagerduty", "level": "info"}, P1),
+}
+
+
+@pytest.mark.parametrize(("labels", "severity"), SPOKEN.values(), ids=SPOKEN)
+def test_a_severity_for_no_label_gives_way_to_a_label_of_another_name(
+    labels: dict[str, str], severity: Severity
+) -> None:
+    by_level = SeverityFrom("level", {"page": P1, "info": P3}, P2)
+    ruleset = rules(
+        rule("head", "alertname=A", severity=SeverityFrom("severity", {"": P1}, P3), goes_on=True, labels_only=True),
+        rule("pager", "pager=pagerduty", severity=P1, goes_on=True),
+        rule("severity", "severity=critical", severity=P1),
+        rule("level", "level=~.+", severity=by_level),
+    )
+    assert ruleset.classify(alert(alertname="A", **labels)).severity is severity
+
+
+def test_what_another_label_says_of_a_known_name_only_raises_an_outage() -> None:
+    head = SeverityFrom("severity", {"": P0}, P3)
+    ruleset = rules(
+        rule("head", "alertname=A", severity=head, goes_on=True, labels_only=True),
+        rule("top", "level=page", severity=P1),
+    )
+    assert ruleset.classify(alert(alertname="A", level="page")).severity is P0
+
+
+def test_a_raise_stands_beside_a_label_of_another_name() -> None:
+    raised = Raise(P1, "value", 25, "annotation", "users")
+    head = rule(
+        "head",
+        "alertname=A",
+        severity=SeverityFrom("severity", {"": P2}, P3),
+        raises=(raised,),
+        goes_on=True,
+        labels_only=True,
+    )
+    ruleset = rules(head, rule("level", "level=info", severity=P3))
+    assert ruleset.classify(alert({"users": "30"}, alertname="A", level="info")).severity is P1
+    assert ruleset.classify(alert({"users": "3"}, alertname="A", level="info")).severity is P3
+
+
 FROM_LABEL = {
     "mapped": ("critical", None, P1),
     "case and space do not count": (" CRITICAL ", None, P1),

@@ -125,3 +125,9 @@ def test_conditions_in_business_hours_are_told_in_words() -> None:
         "P1 when open for 60 s and outside business hours",
         "P1 when at least 3 firing",
     ]
+
+
+def test_a_label_of_another_name_that_says_less_is_told() -> None:
+    head = rule("head", "alertname=A", severity=SeverityFrom("severity", {"": P1}, P3), goes_on=True, labels_only=True)
+    told = rules(head, rule("level", "level=info", severity=P3)).explain(alert(alertname="A", level="info")).severity
+    assert "lowered to P3 by rule level, which the match continues to" in told

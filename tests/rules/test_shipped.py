@@ -1,5 +1,6 @@
 """The shipped rules keep their promises for every severity word, whatever the alert is called."""
 
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -109,3 +110,31 @@ def test_no_word_makes_a_p0_of_less_than_a_complete_outage(word: str) -> None:
 def test_only_what_always_fires_is_a_heartbeat(name: str, wanted_s: float | None) -> None:
     assert RULES.classify(alert(alertname=name, severity="none")).heartbeat_s == wanted_s
     assert RULES.classify(alert(alertname="WatchdogMissing", severity="none")).severity is P1
+
+
+NOUNS = (
+    "acorn anchor apple autumn banana barrel basket blanket bottle branch brick bridge butter button "
+    "cabin camel candle canyon carpet castle cherry cloud copper cotton cradle crystal cushion daisy "
+    "desert dragon eagle ember falcon feather forest fountain garden ginger glacier granite hammer "
+    "harbour harvest hazel helmet honey horizon hotel igloo island ivory jacket jungle kettle ladder "
+    "lantern lemon lizard maple marble meadow mirror monsoon mountain needle nutmeg ocean olive orchard "
+    "otter oyster paddle parrot pebble pepper piano pigeon pillow planet plum prairie puzzle quartz "
+    "rabbit raven ribbon river robin rocket saddle saffron salmon shadow silver sparrow spruce summer "
+    "sunset thunder timber tulip turtle umbrella unicorn valley velvet violet walnut willow window winter "
+    "wizard yogurt zebra"
+)
+SERVICES = "Web Api Git Registry Sidekiq CiRunners Patroni Gitaly RedisCache Mimir Logging Waf Search Vault"
+KINDS = "ApdexSLOViolation ErrorSLOViolation TrafficCessation TrafficAbsent"
+
+
+def test_ordinary_words_put_together_are_known_to_nobody() -> None:
+    chance = random.Random(5)
+    names = ["".join(chance.choices(NOUNS.title().split(), k=2)) for _ in range(2000)]
+    known = [name for name in names if RULES.classify(alert(alertname=name)).matched_by == "rule"]
+    assert len(known) <= 20, known
+
+
+def test_a_large_catalogue_of_services_is_spread_over_many_rules() -> None:
+    names = [f"{service}Service{service}{kind}" for service in SERVICES.split() for kind in KINDS.split()]
+    used = [RULES.classify(alert(alertname=name, severity="s3")).rule for name in names]
+    assert max(used.count(rule) for rule in used) <= len(used) // 8
