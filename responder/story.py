@@ -1,4 +1,7 @@
-"""One incident's part of a Move: what happens to it is gathered first and told once, however many alerts it had."""
+"""One incident's part of a Move: what happens to it is gathered first and told once, however many alerts it had.
+
+What time alone does to an incident is here too: it rises, and it resolves once it has held.
+"""
 
 from __future__ import annotations
 
@@ -62,3 +65,25 @@ class Part:
             to, why, channel = self.worse
         policy = rules.policy.of(to)
         self.now = incidents.raised(move, self.now, to, why, policy.mention, channel or policy.channel, at)
+
+
+def raise_by_time(incident: Incident, rules: RuleSet, now: datetime) -> tuple[Incident, Move]:
+    """Raise what has been open for long enough; the move is empty when nothing rises."""
+    open_for_s = (now - incident.opened_at).total_seconds()
+    to = rules.raised(
+        incident.rule, incident.severity, facts=incident.facts, firing=incident.firing, open_for_s=open_for_s
+    )
+    policy, move = rules.policy.of(to), Move()
+    why = f"open for {incidents.duration(open_for_s)}"
+    worse = incidents.raised(move, incident, to, why, policy.mention, policy.channel, now)
+    if worse is not incident:
+        move.changed.append(worse)
+    return worse, move
+
+
+def resolve_held(incident: Incident, hold_s: float, now: datetime) -> Move:
+    """Resolve what has been quiet for as long as it must hold."""
+    move = Move()
+    held = incidents.duration(hold_s)
+    move.changed.append(incidents.resolved(move, incident, "", f"No alert has fired for {held}.", now))
+    return move

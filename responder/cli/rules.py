@@ -13,12 +13,12 @@ from responder.app import shipped
 from responder.cli import show as draw
 from responder.cli.files import read_alerts
 from responder.errors import ConfigError, FileError
-from responder.model import Alert
+from responder.model import Alert, Incident
+from responder.rehearsal import Report, run_files
 from responder.rules import RuleSet, load
 from responder.rules.alerting import SUFFIXES, read_alerting_rules
 from responder.rules.coverage import Covered, cover, summary
 from responder.rules.diff import compare
-from responder.rules.expectations import run_files
 from responder.rules.lint import lint_paths
 from responder.rules.loader import TESTS
 from responder.runbooks import Library, load_library
@@ -43,15 +43,43 @@ def test(parsed: Namespace) -> int:
     missing = [path for path in tests if not path.exists()]
     if missing or not tests:
         raise ConfigError(f"no expectation files: {missing[0] if missing else paths[0] / TESTS} is not there")
-    rules = load(paths, runbooks=_library(settings).runbooks.keys(), shipped=_policy())
-    count, failures = run_files(rules, tests)
+    library = _library(settings)
+    rules = load(paths, runbooks=library.runbooks.keys(), shipped=_policy())
+    report = run_files(rules, tests, hold_s=lambda incident: _hold_s(incident, library, rules))
     if parsed.json:
-        draw.as_json({"tests": count, "failures": failures})
+        draw.as_json(_as_json(report, rules))
     else:
-        for failure in failures:
-            draw.say(failure, "red")
-        draw.say(f"{count} tests, {len(failures)} failures", "bold red" if failures else "")
-    return FOUND if failures else GOOD
+        _say(report, rules)
+    return FOUND if report.misses or report.errors else GOOD
+
+
+def _hold_s(incident: Incident, library: Library, rules: RuleSet) -> float:
+    """How long a recovery must hold, as for the daemon: the runbook's longest `for`, else the policy's."""
+    runbook = library.runbooks.get(incident.runbook)
+    own = [each.for_s for each in runbook.recovery if each.for_s is not None] if runbook else []
+    return max(own, default=rules.policy.hold_s(incident.severity))
+
+
+def _say(report: Report, rules: RuleSet) -> None:
+    """Print each failure with what decided it: the reader will want to change the one or the other."""
+    for error in report.errors:
+        draw.say(str(error), "red")
+    for miss in report.misses:
+        draw.say(miss.text(), "red")
+        for line in miss.because(rules):
+            draw.say(f"    {line}")
+    failures = len(report.misses) + len(report.errors)
+    draw.say(f"{report.tests} tests, {failures} failures", "bold red" if failures else "")
+
+
+def _as_json(report: Report, rules: RuleSet) -> dict[str, object]:
+    misses = [
+        {"path": m.path, "line": m.line, "test": m.test, "step": m.step, "expected": m.key, "wanted": m.wanted,
+         "actual": m.actual, "because": m.because(rules), "text": m.text()}
+        for m in report.misses
+    ]  # fmt: skip
+    errors = [{"path": e.path, "line": e.line, "text": str(e)} for e in report.errors]
+    return {"tests": report.tests, "failures": [*errors, *misses]}
 
 
 def lint(parsed: Namespace) -> int:

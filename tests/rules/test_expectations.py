@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from responder.model import Severity
-from responder.rules.expectations import run
+from responder.rules.classify import RuleSet
+from responder.rules.expectations import read_tests
 from responder.rules.rule import Raise
 
 from .given import rule, rules, write
@@ -38,6 +39,11 @@ HELD = {
     "what stays": ONE + "    open_for: 30m\n    expect: {severity: P1}\n",
     "no tests": "tests: []\n",
 }
+
+
+def run(ruleset: RuleSet, path: Path) -> list[str]:
+    tests, errors = read_tests([path])
+    return [*(miss.text() for test in tests for miss in test.misses(ruleset)), *map(str, errors)]
 
 
 @pytest.mark.parametrize("text", HELD.values(), ids=HELD)
