@@ -6,25 +6,29 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from responder import config
 from responder.app import shipped
 from responder.cli import show as draw
+from responder.cli.client import Client
 from responder.cli.files import read_alerts
-from responder.errors import ConfigError, FileError
+from responder.cli.progress import counted
+from responder.errors import ConfigError, FileError, Misuse
+from responder.files import seconds
 from responder.model import Alert, Incident
 from responder.rehearsal import Report, run_files
 from responder.rules import RuleSet, load
 from responder.rules.alerting import SUFFIXES, read_alerting_rules
 from responder.rules.coverage import Covered, cover, summary
-from responder.rules.diff import compare
+from responder.rules.diff import Difference, compare
 from responder.rules.lint import lint_paths
 from responder.rules.loader import TESTS
 from responder.runbooks import Library, load_library
 
 FOUND, GOOD, MISUSE = 1, 0, 2
-PROGRESS_EVERY = 50_000
+SINCE = "30d"
 
 
 def test(parsed: Namespace) -> int:
@@ -42,7 +46,7 @@ def test(parsed: Namespace) -> int:
         paths = (beside,) if (given if given.is_dir() else given.parent).name == TESTS else paths
     missing = [path for path in tests if not path.exists()]
     if missing or not tests:
-        raise ConfigError(f"no expectation files: {missing[0] if missing else paths[0] / TESTS} is not there")
+        raise Misuse(f"no expectation files: {missing[0] if missing else paths[0] / TESTS} is not there")
     library = _library(settings)
     rules = load(paths, runbooks=library.runbooks.keys(), shipped=_policy())
     report = run_files(rules, tests, hold_s=lambda incident: _hold_s(incident, library, rules))
@@ -89,7 +93,7 @@ def lint(parsed: Namespace) -> int:
     paths = (parsed.path,) if parsed.path else settings.rules or (shipped("rules"),)
     missing = [path for path in paths if not path.exists()]
     if missing:
-        raise ConfigError(f"{missing[0]} is not there")
+        raise Misuse(f"{missing[0]} is not there")
     found = lint_paths(paths, runbooks=library.runbooks, chains=library.chains, shipped=_policy())
     if parsed.json:
         draw.as_json({"findings": [asdict(each) for each in found]})
@@ -130,20 +134,48 @@ def coverage(parsed: Namespace) -> int:
 
 
 def diff(parsed: Namespace) -> int:
-    """Say what the new rules would have made of the same alerts. Exit 0 whatever differs."""
+    """Say what the new rules would have made of the same alerts. Exit 0 whatever differs.
+
+    Without files they are the stored alerts: of a running daemon, else of its database, read only. They are decided
+    here, in this process: the daemon's own work is to hand out pages.
+    """
+    if parsed.files and parsed.since:
+        raise Misuse("--since is for stored alerts; leave it out, or the files")
+    for path in (parsed.old, parsed.new, *parsed.files):
+        if not path.exists():
+            raise Misuse(f"{path} is not there")
     old, new = (load([path], shipped=_policy()) for path in (parsed.old, parsed.new))
-    found = compare(old, new, _progress(_alerts(parsed.files)))
+    alerts = _alerts(parsed.files) if parsed.files else _stored(parsed)
+    found = compare(old, new, counted(alerts, "alerts"))
     if parsed.json:
         draw.as_json(found.as_dict())
     elif parsed.markdown:
         sys.stdout.write(found.markdown() + "\n")
     else:
-        draw.say(found.headline(), "bold")
-        for (before, after), count in sorted(found.moves.items()):
-            draw.say(f"  {count} {before} -> {after}: {', '.join(found.examples[before, after])}")
-        for (before, after), count in found.rules.most_common(20):
-            draw.say(f"  {count} by {after}, before by {before}")
+        _say_difference(found)
     return GOOD
+
+
+def _say_difference(found: Difference) -> None:
+    draw.say(found.headline(), "bold")
+    for (before, after), count in sorted(found.moves.items()):
+        draw.say(f"  {count} {before} -> {after}: {', '.join(found.examples[before, after])}")
+    for text, names in (("new night pages", found.night_examples), ("now backstop", found.backstop_examples)):
+        if names:
+            draw.say(f"  {text}: {', '.join(names)}")
+    for (before, after), count in found.rules.most_common(20):
+        draw.say(f"  {count} by {after}, before by {before}")
+
+
+def _stored(parsed: Namespace) -> Iterator[Alert]:
+    """Give the stored alerts with news since a time ago, as they came in."""
+    try:
+        since = datetime.now(UTC) - timedelta(seconds=seconds(parsed.since or SINCE))
+    except (ValueError, OverflowError) as error:
+        raise Misuse(f"--since: {error}") from error
+    for each in Client(parsed).alerts(since):
+        labels, started = each["labels"], datetime.fromisoformat(each["started_at"])
+        yield Alert(each["source"], str(each["id"]), labels, each["annotations"], True, started, started)
 
 
 def _alerts(paths: Sequence[Path]) -> Iterator[Alert]:
@@ -155,14 +187,6 @@ def _alerts(paths: Sequence[Path]) -> Iterator[Alert]:
                 yield from read_alerts(str(file))
             else:
                 yield from (rule.alert() for rule in read_alerting_rules(file))
-
-
-def _progress(alerts: Iterator[Alert]) -> Iterator[Alert]:
-    """Pass alerts on; on a terminal say how far we are."""
-    for count, alert in enumerate(alerts, 1):
-        if count % PROGRESS_EVERY == 0 and sys.stderr.isatty():
-            sys.stderr.write(f"{count} alerts\n")
-        yield alert
 
 
 def _rule_files(paths: Sequence[Path]) -> Iterator[Path]:
