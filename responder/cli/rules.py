@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -27,7 +28,8 @@ from responder.rules.lint import lint_paths
 from responder.rules.loader import TESTS
 from responder.runbooks import Library, load_library
 
-FOUND, GOOD, MISUSE = 1, 0, 2
+FOUND, GOOD = 1, 0
+STYLES = {"error": "red", "warning": "yellow", "note": "dim"}
 SINCE = "30d"
 
 
@@ -99,9 +101,13 @@ def lint(parsed: Namespace) -> int:
         draw.as_json({"findings": [asdict(each) for each in found]})
     else:
         for each in found:
-            draw.say(each.text(), "red" if each.serious else "yellow")
-        draw.say("good" if not found else f"{len(found)} found")
-    return FOUND if any(each.serious for each in found) else GOOD
+            draw.say(each.text(), STYLES[each.level])
+        counts = Counter(each.level for each in found)
+        told = ", ".join(
+            f"{counts[level]} {level}{'' if counts[level] == 1 else 's'}" for level in STYLES if counts[level]
+        )
+        draw.say("good" if not told else told if counts["error"] else f"good: {told}")
+    return FOUND if any(each.level == "error" for each in found) else GOOD
 
 
 def coverage(parsed: Namespace) -> int:

@@ -51,9 +51,11 @@ def test_no_expectations_is_no_success(folder: Path) -> None:
 
 def test_lint_says_where_and_what_to_do(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["rules", "lint", "r"]) == 0
+    assert "1 note" in capsys.readouterr().out
     (folder / "b.yaml").write_text(RULES.replace("name: api", "name: again"), "utf-8")
     assert run(["rules", "lint", "r", "--json"]) == 1
-    [finding] = json.loads(capsys.readouterr().out.partition("\n")[2])["findings"]
+    listed = json.loads(capsys.readouterr().out)["findings"]
+    [finding] = [each for each in listed if each["level"] == "error"]
     assert (finding["line"], finding["rule"]) == (2, "again")
     assert finding["path"].endswith("b.yaml")
     assert "never reached" in finding["reason"]
