@@ -75,7 +75,9 @@ def _file_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     one.add_argument("--json", action="store_true")
     one = _add(commands, "explain", files.explain, "severity, rule, the decision tree and the nearest miss")
     one.add_argument(
-        "what", metavar="FILE|INC-n", help="a webhook body, one alert as JSON, - for standard input, or an incident"
+        "what",
+        metavar="FILE|ALERT|INC-n",
+        help="a body or alerts as JSON, - for standard input, 'Name{env=\"prod\"}', or an incident",
     )
     _client(one)
     agents = _add(commands, "agents", None, "the agents that chains use").add_subparsers(metavar="WHAT", required=True)
@@ -103,8 +105,13 @@ def _rule_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     one.add_argument("path", type=Path, nargs="?", help="a rules folder or file (default: the configured)")
     _config(one)
     one.add_argument("--json", action="store_true")
-    one = _add(kinds, "coverage", rules.coverage, "what the rules make of Prometheus rule files")
-    one.add_argument("files", type=Path, nargs="+", metavar="FILES", help="rule files, or folders of them")
+    one = _add(kinds, "coverage", rules.coverage, "what the rules make of alerting rules: files, or a live Prometheus")
+    one.add_argument(
+        "files", nargs="+", metavar="FILES|URL", help="rule files, folders of them, http://prometheus:9090"
+    )
+    one.add_argument(
+        "--token", default="", help="a bearer token for the URL (default: the headers under tools.prometheus)"
+    )
     one.add_argument("--rules", type=Path, metavar="PATH", help="other rules than the configured ones")
     _config(one)
     one.add_argument("--json", action="store_true")

@@ -16,12 +16,13 @@ from responder.cli import show as draw
 from responder.cli.client import Client
 from responder.cli.files import read_alerts
 from responder.cli.progress import counted
-from responder.errors import ConfigError, FileError, Misuse
+from responder.cli.prometheus import alerting_rules, is_url
+from responder.errors import ConfigError, FileError, Misuse, PermanentError, TransientError
 from responder.files import seconds
 from responder.model import Alert, Incident
 from responder.rehearsal import Report, run_files
 from responder.rules import RuleSet, load
-from responder.rules.alerting import SUFFIXES, read_alerting_rules
+from responder.rules.alerting import SUFFIXES, AlertingRule, read_alerting_rules
 from responder.rules.coverage import Covered, cover, summary
 from responder.rules.diff import Difference, compare
 from responder.rules.lint import lint_paths
@@ -111,16 +112,17 @@ def lint(parsed: Namespace) -> int:
 
 
 def coverage(parsed: Namespace) -> int:
-    """Say for each alerting rule of other people's files how bad we take it for, and by which rule."""
+    """Say for each alerting rule, of files or of a live Prometheus, how bad we take it for, and by which rule."""
     rules = _rules(parsed)
     covered: list[Covered] = []
     unread: list[str] = []
-    for path in _rule_files(parsed.files):
+    sources = list(_sources(parsed.files))
+    for source in sources:
         try:
-            covered += cover(rules, read_alerting_rules(path))
-        except FileError as error:
+            covered += cover(rules, _alerting_rules(source, parsed))
+        except (FileError, TransientError, PermanentError) as error:
             unread.append(str(error))
-    if not covered and unread and len(unread) == len(list(_rule_files(parsed.files))):
+    if not covered and unread and len(unread) == len(sources):
         raise ConfigError(unread[0])
     told = summary(covered) | {"unread": unread}
     if parsed.json:
@@ -195,12 +197,24 @@ def _alerts(paths: Sequence[Path]) -> Iterator[Alert]:
                 yield from (rule.alert() for rule in read_alerting_rules(file))
 
 
-def _rule_files(paths: Sequence[Path]) -> Iterator[Path]:
-    for path in paths:
+def _sources(given: Sequence[str]) -> Iterator[str | Path]:
+    """Give the addresses, the files, and the files below the folders."""
+    for each in given:
+        if is_url(each):
+            yield each
+            continue
+        path = Path(each)
         if path.is_dir():
             yield from sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
         else:
             yield path
+
+
+def _alerting_rules(source: str | Path, parsed: Namespace) -> list[AlertingRule]:
+    """Read one source. Raises: FileError, TransientError, PermanentError."""
+    if isinstance(source, Path):
+        return read_alerting_rules(source)
+    return alerting_rules(source, config.load(parsed.config), parsed.token)
 
 
 def _rules(parsed: Namespace) -> RuleSet:
