@@ -84,6 +84,9 @@ def test_rules_that_share_a_name_are_divided_by_what_else_they_ask_for() -> None
 
     rules = [[parse("alertname=Api")[0], noting(f"team=t{n}")] for n in range(MANY * 50)]
     index = Index(rules)
+    assert [list(index.matches({"alertname": "Api", "team": f"t{n}"})) for n in range(len(rules))] == [
+        [n] for n in range(len(rules))
+    ]
     tried.clear()
     assert list(index.matches({"alertname": "Api", "team": "t7"})) == [7]
     assert len(tried) <= MANY
@@ -99,6 +102,16 @@ def test_a_prefilter_leaves_few_and_never_one_too_few(count: int) -> None:
     found = some.possible("Big WORD2 Down")
     assert {2, count} <= set(found)
     assert len(found) < 10
+
+
+@pytest.mark.parametrize("pattern", ["İstanbul.*", r"\x{130}stanbul.*", r"\x{0130}stanbul.*"])
+def test_a_letter_that_has_no_way_back_from_lower_case_is_never_screened_out(pattern: str) -> None:
+    some = Prefilter()
+    for n in range(50):
+        some.add(f"word{n}x.*")
+    some.add(pattern)
+    some.close()
+    assert 50 in some.possible("İstanbul")
 
 
 def test_patterns_that_are_too_much_for_one_filter_are_divided() -> None:
