@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import re2
 
 PART = 1000  # patterns in one filter: RE2 bounds the memory of each
 FEW = 4  # below it, trying each one costs less
-# RE2 looks for lower-case letters, and not every letter beyond ASCII comes back from there. So a pattern that may ask
-# for such a letter is always tried itself.
-_PLAIN = re.compile(r"(?:[\x20-\x5b\x5d-\x7e]|\\(?![xpPQC0-9])[\x20-\x7e])+")
 # Stands behind every text and in every filter. A filter that runs out of memory finds nothing, not even this.
 _END, _END_PATTERN = b"\x02\x03", r"\x02\x03"
 
@@ -23,25 +19,25 @@ class Prefilter:
         """Begin with none. Args: end_pattern: what finds the end that stands behind every text."""
         self._end_pattern = end_pattern
         self._always: list[int] = []
-        self._plain: list[tuple[int, str]] = []
+        self._patterns: list[tuple[int, str]] = []
         self._parts: list[tuple[re2.Filter, Sequence[int]]] = []
         self._size = 0
 
     def add(self, pattern: str | None) -> None:
         """Add one; None is possible for every text."""
-        if pattern is not None and _PLAIN.fullmatch(pattern):
-            self._plain.append((self._size, pattern))
-        else:
+        if pattern is None:
             self._always.append(self._size)
+        else:
+            self._patterns.append((self._size, pattern))
         self._size += 1
 
     def close(self) -> None:
         """Say that all are added: the filters are built now."""
-        if len(self._plain) <= FEW:
+        if len(self._patterns) <= FEW:
             self._always = list(range(self._size))
             return
-        for first in range(0, len(self._plain), PART):
-            self._build(self._plain[first : first + PART])
+        for first in range(0, len(self._patterns), PART):
+            self._build(self._patterns[first : first + PART])
 
     def _build(self, part: Sequence[tuple[int, str]]) -> None:
         """Build one filter; where RE2 has not the memory for it, two of half the size."""
