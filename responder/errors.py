@@ -52,6 +52,12 @@ class FileError(ResponderError):
         self.path, self.line, self.message = path, line, message
 
 
+class Misuse(ResponderError):
+    """A command is asked for what it cannot do; the message says how to ask. Exit code 2."""
+
+    reason = "misuse"
+
+
 class ConfigError(ResponderError):
     """The configuration cannot be used; the message names the key and the value."""
 

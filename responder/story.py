@@ -1,4 +1,7 @@
-"""One incident's part of a Move: what happens to it is gathered first and told once, however many alerts it had."""
+"""One incident's part of a Move: what happens to it is gathered first and told once, however many alerts it had.
+
+What time alone does to an incident is here too: it rises, and it resolves once it has held.
+"""
 
 from __future__ import annotations
 
@@ -120,3 +123,25 @@ def twin(
         if not incident.status.ended or incidents.may_reopen(incident, now):
             return incident
     return None
+
+
+def raise_by_time(incident: Incident, rules: RuleSet, now: datetime) -> tuple[Incident, Move]:
+    """Raise what has been open for long enough; the move is empty when nothing rises."""
+    open_for_s = (now - incident.opened_at).total_seconds()
+    to = rules.raised(
+        incident.rule, incident.severity, facts=incident.facts, firing=incident.firing, open_for_s=open_for_s, at=now
+    )
+    mention, move = rules.policy.mention_for(incident, now, to), Move()
+    says = f"open for {incidents.duration(open_for_s)}"
+    worse = incidents.raised(move, incident, to, says, mention, rules.policy.of(to).channel, now)
+    if worse is not incident:
+        move.changed.append(worse)
+    return worse, move
+
+
+def resolve_held(incident: Incident, hold_s: float, now: datetime) -> Move:
+    """Resolve what has been quiet for as long as it must hold."""
+    move = Move()
+    held = incidents.duration(hold_s)
+    move.changed.append(incidents.resolved(move, incident, "", f"No alert has fired for {held}.", now))
+    return move

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from responder import incidents
+from responder import incidents, story
 from responder.engine import Ctx, Parked, RunFn
 from responder.metrics import Metrics
 from responder.model import Done, Incident, Message, Move, Post, Status
@@ -161,26 +161,8 @@ class Watch:
         return Done(posts=move.posts, timeline=[("update", said)])
 
     def _raise(self, incident: Incident, now: datetime) -> Done:
-        open_for_s = (now - incident.opened_at).total_seconds()
-        to = self.rules().raised(
-            incident.rule,
-            incident.severity,
-            facts=incident.facts,
-            firing=incident.firing,
-            open_for_s=open_for_s,
-            at=now,
-        )
-        policy, move = self.rules().policy, Move()
-        why = f"open for {incidents.duration(open_for_s)}"
-        mention = policy.mention_for(incident, now, to)
-        worse = incidents.raised(move, incident, to, why, mention, policy.of(to).channel, now)
-        if worse is not incident:
-            move.changed.append(worse)
-        return Done(value=str(to), move=move)
+        raised, move = story.raise_by_time(incident, self.rules(), now)
+        return Done(value=str(raised.severity), move=move)
 
     def _resolve(self, incident: Incident, now: datetime) -> Done:
-        move = Move()
-        held = incidents.duration(self.hold_s(incident))
-        over = incidents.resolved(move, incident, "", f"No alert has fired for {held}.", now)
-        move.changed.append(over)
-        return Done(value="resolved", move=move)
+        return Done(value="resolved", move=story.resolve_held(incident, self.hold_s(incident), now))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import responder
 from responder.cli import daemon, files, incidents, rules
-from responder.errors import ResponderError
+from responder.errors import Misuse, ResponderError
 from responder.model import Severity, Status
 
 Command = Callable[[argparse.Namespace], int]
@@ -23,7 +23,7 @@ def run(arguments: Sequence[str]) -> int:
         return command(parsed)
     except ResponderError as error:
         sys.stderr.write(f"responder: {error}\n")
-        return 1
+        return 2 if isinstance(error, Misuse) else 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -75,7 +75,9 @@ def _file_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     one.add_argument("--json", action="store_true")
     one = _add(commands, "explain", files.explain, "severity, rule, the decision tree and the nearest miss")
     one.add_argument(
-        "what", metavar="FILE|INC-n", help="a webhook body, one alert as JSON, - for standard input, or an incident"
+        "what",
+        metavar="FILE|ALERT|INC-n",
+        help="a body or alerts as JSON, - for standard input, 'Name{env=\"prod\"}', or an incident",
     )
     _client(one)
     agents = _add(commands, "agents", None, "the agents that chains use").add_subparsers(metavar="WHAT", required=True)
@@ -103,15 +105,24 @@ def _rule_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     one.add_argument("path", type=Path, nargs="?", help="a rules folder or file (default: the configured)")
     _config(one)
     one.add_argument("--json", action="store_true")
-    one = _add(kinds, "coverage", rules.coverage, "what the rules make of Prometheus rule files")
-    one.add_argument("files", type=Path, nargs="+", metavar="FILES", help="rule files, or folders of them")
+    one = _add(kinds, "coverage", rules.coverage, "what the rules make of alerting rules: files, or a live Prometheus")
+    one.add_argument(
+        "files", nargs="+", metavar="FILES|URL", help="rule files, folders of them, http://prometheus:9090"
+    )
+    one.add_argument(
+        "--token", default="", help="a bearer token for the URL (default: the headers under tools.prometheus)"
+    )
     one.add_argument("--rules", type=Path, metavar="PATH", help="other rules than the configured ones")
     _config(one)
     one.add_argument("--json", action="store_true")
-    one = _add(kinds, "diff", rules.diff, "what other rules would make of the same alerts")
+    one = _add(kinds, "diff", rules.diff, "what other rules would make of the same alerts: stored ones, or files")
     one.add_argument("old", type=Path, metavar="OLD", help="a rules folder or file")
     one.add_argument("new", type=Path, metavar="NEW", help="another")
-    one.add_argument("files", type=Path, nargs="+", metavar="FILES", help="webhook bodies, alerts as JSON, rule files")
+    one.add_argument("files", type=Path, nargs="*", metavar="FILES", help="webhook bodies, alerts as JSON, rule files")
+    one.add_argument("--since", metavar="30d", help="stored alerts with news in this time (default without FILES: 30d)")
+    _config(one)
+    one.add_argument("--url", help="the daemon that holds the alerts (default: `listen` of the configuration)")
+    one.add_argument("--token", help="a person's token (default: the first of api.tokens)")
     form = one.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true")
     form.add_argument("--markdown", action="store_true", help="a table for a pull request")

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from argparse import Namespace
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, NoReturn
 
 import aiohttp
+import orjson
 
 from responder import config
 from responder.errors import ConfigError, PermanentError, StoreError
 from responder.metrics import unaccounted
 from responder.record import full_json, ledger_json, listed_json
-from responder.store.sqlite import files, reads
+from responder.store.sqlite import alerts, files, reads
 
 TIMEOUT_S = 15.0
+PAGE = 1000  # stored alerts asked for at once
 
 
 class Unreachable(PermanentError):
@@ -56,6 +60,24 @@ class Client:
             found = reads.incidents(connection, None, wanted, severities, limit)
             episodes = reads.some_episodes(connection, [each.id for each in found])
             return {"incidents": [listed_json(each, episodes[each.id]) for each in found], "next": None}
+
+    def alerts(self, since: datetime) -> Iterator[dict[str, Any]]:
+        """Give every stored alert whose last news is not older, oldest first, from the daemon or from the file.
+
+        They come page by page: bodies are accepted between two of them, and while the caller works on one.
+        """
+        after: int | None = 0
+        while after is not None:
+            found = self._alerts(after, since)
+            yield from found["alerts"]
+            after = found["next"]
+
+    def _alerts(self, after: int, since: datetime) -> dict[str, Any]:
+        try:
+            return self.get("/api/alerts", after=str(after), limit=str(PAGE), since=f"{since:%Y-%m-%dT%H:%M:%SZ}")
+        except Unreachable as error:  # also when it stops half-way: the file counts as it does
+            listed, following = alerts.page(self._file(error), after, PAGE, since.timestamp())
+            return {"alerts": orjson.loads(listed), "next": following}
 
     def ledger(self) -> dict[str, Any]:
         """Give the ledger from the daemon, or from the file."""

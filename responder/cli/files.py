@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import sys
 from argparse import Namespace
@@ -23,8 +24,11 @@ from responder.llm import Settings as LlmSettings
 from responder.model import Alert, Severity, identify
 from responder.ports import Surroundings
 from responder.record import number
-from responder.rules import RulesError, RuleSet, load
+from responder.rules import Explanation, RulesError, RuleSet, load
+from responder.rules.matchers import MatcherError, parse
 from responder.runbooks import Library, load_library
+
+_WRITTEN = re.compile(r"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)?\s*(\{.*\})?\s*", re.DOTALL)
 
 
 def check(parsed: Namespace) -> int:
@@ -82,24 +86,31 @@ def explain(parsed: Namespace) -> int:
     if parsed.what.upper().startswith("INC-"):
         return _explain_incident(parsed)
     rules = read_files(config.load(parsed.config)).rules
-    told = []
-    alerts = read_alerts(parsed.what)
+    alerts = [written] if (written := written_alert(parsed.what)) else read_alerts(parsed.what)
     if not alerts:
         raise PayloadError(f"{parsed.what} holds no alert")
-    for alert in alerts:
-        explained = rules.explain(alert)
-        told.append({"alert": alert.name, "labels": dict(alert.labels), "firing": alert.firing} | explained.as_dict()
-                    | {"runbook": explained.decision.runbook, "channel": explained.decision.channel})  # fmt: skip
-        if not parsed.json:
-            decided = explained.decision
-            by = f"rule {decided.rule} ({decided.matched_by}), runbook {decided.runbook}"
-            said = f"{alert.name}: {decided.severity} by {by}"
-            draw.say(said, draw.COLOURS[decided.severity])
-            for line in explained.lines():
-                draw.say(f"  {line}")
+    explained = [(alert, rules.explain(alert)) for alert in alerts]
     if parsed.json:
-        draw.as_json({"alerts": told})
+        draw.as_json({"alerts": [_explained_json(alert, each) for alert, each in explained]})
+        return 0
+    for alert, each in explained:
+        decided = each.decision
+        by = f"rule {decided.rule} ({decided.matched_by}), runbook {decided.runbook}"
+        where = "".join(
+            f", {word} {said}"
+            for word, said in (("channel", decided.channel), ("systems", ", ".join(decided.systems)))
+            if said
+        )
+        draw.say(f"{alert.name}: {decided.severity} by {by}{where}", draw.COLOURS[decided.severity])
+        for line in each.lines():
+            draw.say(f"  {line}")
     return 0
+
+
+def _explained_json(alert: Alert, explained: Explanation) -> dict[str, object]:
+    decided = explained.decision
+    told = {"alert": alert.name, "labels": dict(alert.labels), "firing": alert.firing} | explained.as_dict()
+    return told | {"runbook": decided.runbook, "channel": decided.channel, "systems": decided.systems}
 
 
 def _explain_incident(parsed: Namespace) -> int:
@@ -120,6 +131,25 @@ def _explain_incident(parsed: Namespace) -> int:
     for line in decision.get("policy", []):
         draw.say(f"  {line}")
     return 0
+
+
+def written_alert(what: str) -> Alert | None:
+    """Read an alert as people write one: `HighErrorRate`, `HighErrorRate{env="prod"}`, `{alertname="x"}`.
+
+    Returns: None when it is a file, or looks like one. Raises: PayloadError: its labels cannot be read.
+    """
+    match = _WRITTEN.fullmatch(what)
+    if match is None or Path(what).exists():
+        return None
+    try:
+        matchers = parse(match[2] or "{}")
+    except MatcherError as error:
+        raise PayloadError(f"{what}: {error}") from error
+    wrong = [matcher.wanted() for matcher in matchers if matcher.operator != "="]
+    if wrong:
+        raise PayloadError(f'{what}: {wrong[0]} is a question; an alert has values, as in Name{{env="prod"}}')
+    labels = {matcher.name: matcher.value for matcher in matchers} | ({"alertname": match[1]} if match[1] else {})
+    return Alert("alertmanager", identify("alertmanager", labels), labels, {}, True, datetime.now(UTC))
 
 
 def read_alerts(what: str) -> list[Alert]:

@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from responder import config
 from responder.app import shipped
 from responder.cli import show as draw
+from responder.cli.client import Client
 from responder.cli.files import read_alerts
-from responder.errors import ConfigError, FileError
-from responder.model import Alert
+from responder.cli.progress import counted
+from responder.cli.prometheus import alerting_rules, is_url
+from responder.errors import ConfigError, FileError, Misuse, PermanentError, TransientError
+from responder.files import seconds
+from responder.model import Alert, Incident
+from responder.rehearsal import Report, run_files
 from responder.rules import RuleSet, load
-from responder.rules.alerting import SUFFIXES, read_alerting_rules
+from responder.rules.alerting import SUFFIXES, AlertingRule, read_alerting_rules
 from responder.rules.coverage import Covered, cover, summary
-from responder.rules.diff import compare
-from responder.rules.expectations import run_files
+from responder.rules.diff import Difference, compare
 from responder.rules.lint import lint_paths
 from responder.rules.loader import TESTS
 from responder.runbooks import Library, load_library
 
-FOUND, GOOD, MISUSE = 1, 0, 2
-PROGRESS_EVERY = 50_000
+FOUND, GOOD = 1, 0
+STYLES = {"error": "red", "warning": "yellow", "note": "dim"}
+SINCE = "30d"
 
 
 def test(parsed: Namespace) -> int:
@@ -43,16 +49,44 @@ def test(parsed: Namespace) -> int:
         paths = (beside,) if (given if given.is_dir() else given.parent).name == TESTS else paths
     missing = [path for path in tests if not path.exists()]
     if missing or not tests:
-        raise ConfigError(f"no expectation files: {missing[0] if missing else paths[0] / TESTS} is not there")
-    rules = load(paths, runbooks=_library(settings).runbooks.keys(), shipped=_policy())
-    count, failures = run_files(rules, tests)
+        raise Misuse(f"no expectation files: {missing[0] if missing else paths[0] / TESTS} is not there")
+    library = _library(settings)
+    rules = load(paths, runbooks=library.runbooks.keys(), shipped=_policy())
+    report = run_files(rules, tests, hold_s=lambda incident: _hold_s(incident, library, rules))
     if parsed.json:
-        draw.as_json({"tests": count, "failures": failures})
+        draw.as_json(_as_json(report, rules))
     else:
-        for failure in failures:
-            draw.say(failure, "red")
-        draw.say(f"{count} tests, {len(failures)} failures", "bold red" if failures else "")
-    return FOUND if failures else GOOD
+        _say(report, rules)
+    return FOUND if report.misses or report.errors else GOOD
+
+
+def _hold_s(incident: Incident, library: Library, rules: RuleSet) -> float:
+    """How long a recovery must hold, as for the daemon: the runbook's longest `for`, else the policy's."""
+    runbook = library.runbooks.get(incident.runbook)
+    own = [each.for_s for each in runbook.recovery if each.for_s is not None] if runbook else []
+    return max(own, default=rules.policy.hold_s(incident.severity))
+
+
+def _say(report: Report, rules: RuleSet) -> None:
+    """Print each failure with what decided it: the reader will want to change the one or the other."""
+    for error in report.errors:
+        draw.say(str(error), "red")
+    for miss in report.misses:
+        draw.say(miss.text(), "red")
+        for line in miss.because(rules):
+            draw.say(f"    {line}")
+    failures = len(report.misses) + len(report.errors)
+    draw.say(f"{report.tests} tests, {failures} failures", "bold red" if failures else "")
+
+
+def _as_json(report: Report, rules: RuleSet) -> dict[str, object]:
+    misses = [
+        {"path": m.path, "line": m.line, "test": m.test, "step": m.step, "expected": m.key, "wanted": m.wanted,
+         "actual": m.actual, "because": m.because(rules), "text": m.text()}
+        for m in report.misses
+    ]  # fmt: skip
+    errors = [{"path": e.path, "line": e.line, "text": str(e)} for e in report.errors]
+    return {"tests": report.tests, "failures": [*errors, *misses]}
 
 
 def lint(parsed: Namespace) -> int:
@@ -62,29 +96,34 @@ def lint(parsed: Namespace) -> int:
     paths = (parsed.path,) if parsed.path else settings.rules or (shipped("rules"),)
     missing = [path for path in paths if not path.exists()]
     if missing:
-        raise ConfigError(f"{missing[0]} is not there")
+        raise Misuse(f"{missing[0]} is not there")
     now = datetime.now(UTC)
     found = lint_paths(paths, runbooks=library.runbooks, chains=library.chains, shipped=_policy(), at=now)
     if parsed.json:
         draw.as_json({"findings": [asdict(each) for each in found]})
     else:
         for each in found:
-            draw.say(each.text(), "red" if each.serious else "yellow")
-        draw.say("good" if not found else f"{len(found)} found")
-    return FOUND if any(each.serious for each in found) else GOOD
+            draw.say(each.text(), STYLES[each.level])
+        counts = Counter(each.level for each in found)
+        told = ", ".join(
+            f"{counts[level]} {level}{'' if counts[level] == 1 else 's'}" for level in STYLES if counts[level]
+        )
+        draw.say("good" if not told else told if counts["error"] else f"good: {told}")
+    return FOUND if any(each.level == "error" for each in found) else GOOD
 
 
 def coverage(parsed: Namespace) -> int:
-    """Say for each alerting rule of other people's files how bad we take it for, and by which rule."""
+    """Say for each alerting rule, of files or of a live Prometheus, how bad we take it for, and by which rule."""
     rules = _rules(parsed)
     covered: list[Covered] = []
     unread: list[str] = []
-    for path in _rule_files(parsed.files):
+    sources = list(_sources(parsed.files))
+    for source in sources:
         try:
-            covered += cover(rules, read_alerting_rules(path))
-        except FileError as error:
+            covered += cover(rules, _alerting_rules(source, parsed))
+        except (FileError, TransientError, PermanentError) as error:
             unread.append(str(error))
-    if not covered and unread and len(unread) == len(list(_rule_files(parsed.files))):
+    if not covered and unread and len(unread) == len(sources):
         raise ConfigError(unread[0])
     told = summary(covered) | {"unread": unread}
     if parsed.json:
@@ -104,20 +143,48 @@ def coverage(parsed: Namespace) -> int:
 
 
 def diff(parsed: Namespace) -> int:
-    """Say what the new rules would have made of the same alerts. Exit 0 whatever differs."""
+    """Say what the new rules would have made of the same alerts. Exit 0 whatever differs.
+
+    Without files they are the stored alerts: of a running daemon, else of its database, read only. They are decided
+    here, in this process: the daemon's own work is to hand out pages.
+    """
+    if parsed.files and parsed.since:
+        raise Misuse("--since is for stored alerts; leave it out, or the files")
+    for path in (parsed.old, parsed.new, *parsed.files):
+        if not path.exists():
+            raise Misuse(f"{path} is not there")
     old, new = (load([path], shipped=_policy()) for path in (parsed.old, parsed.new))
-    found = compare(old, new, _progress(_alerts(parsed.files)))
+    alerts = _alerts(parsed.files) if parsed.files else _stored(parsed)
+    found = compare(old, new, counted(alerts, "alerts"))
     if parsed.json:
         draw.as_json(found.as_dict())
     elif parsed.markdown:
         sys.stdout.write(found.markdown() + "\n")
     else:
-        draw.say(found.headline(), "bold")
-        for (before, after), count in sorted(found.moves.items()):
-            draw.say(f"  {count} {before} -> {after}: {', '.join(found.examples[before, after])}")
-        for (before, after), count in found.rules.most_common(20):
-            draw.say(f"  {count} by {after}, before by {before}")
+        _say_difference(found)
     return GOOD
+
+
+def _say_difference(found: Difference) -> None:
+    draw.say(found.headline(), "bold")
+    for (before, after), count in sorted(found.moves.items()):
+        draw.say(f"  {count} {before} -> {after}: {', '.join(found.examples[before, after])}")
+    for text, names in (("new night pages", found.night_examples), ("now backstop", found.backstop_examples)):
+        if names:
+            draw.say(f"  {text}: {', '.join(names)}")
+    for (before, after), count in found.rules.most_common(20):
+        draw.say(f"  {count} by {after}, before by {before}")
+
+
+def _stored(parsed: Namespace) -> Iterator[Alert]:
+    """Give the stored alerts with news since a time ago, as they came in."""
+    try:
+        since = datetime.now(UTC) - timedelta(seconds=seconds(parsed.since or SINCE))
+    except (ValueError, OverflowError) as error:
+        raise Misuse(f"--since: {error}") from error
+    for each in Client(parsed).alerts(since):
+        labels, started = each["labels"], datetime.fromisoformat(each["started_at"])
+        yield Alert(each["source"], str(each["id"]), labels, each["annotations"], True, started, started)
 
 
 def _alerts(paths: Sequence[Path]) -> Iterator[Alert]:
@@ -131,20 +198,24 @@ def _alerts(paths: Sequence[Path]) -> Iterator[Alert]:
                 yield from (rule.alert() for rule in read_alerting_rules(file))
 
 
-def _progress(alerts: Iterator[Alert]) -> Iterator[Alert]:
-    """Pass alerts on; on a terminal say how far we are."""
-    for count, alert in enumerate(alerts, 1):
-        if count % PROGRESS_EVERY == 0 and sys.stderr.isatty():
-            sys.stderr.write(f"{count} alerts\n")
-        yield alert
-
-
-def _rule_files(paths: Sequence[Path]) -> Iterator[Path]:
-    for path in paths:
+def _sources(given: Sequence[str]) -> Iterator[str | Path]:
+    """Give the addresses, the files, and the files below the folders."""
+    for each in given:
+        if is_url(each):
+            yield each
+            continue
+        path = Path(each)
         if path.is_dir():
             yield from sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
         else:
             yield path
+
+
+def _alerting_rules(source: str | Path, parsed: Namespace) -> list[AlertingRule]:
+    """Read one source. Raises: FileError, TransientError, PermanentError."""
+    if isinstance(source, Path):
+        return read_alerting_rules(source)
+    return alerting_rules(source, config.load(parsed.config), parsed.token)
 
 
 def _rules(parsed: Namespace) -> RuleSet:

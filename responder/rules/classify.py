@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import Any
 
 from responder.errors import FileError
-from responder.model import Alert, Decision, Severity
+from responder.model import Alert, Decision, Muted, Severity
 from responder.rules.explain import Explanation, explain
 from responder.rules.index import Index
 from responder.rules.inhibit import Sources
@@ -18,6 +18,7 @@ from responder.rules.policy import Policy
 from responder.rules.rule import Raise, Rule
 from responder.rules.suppress import Mutes, Suppression, inhibited, minute
 
+OWN_SOURCE = "responder"
 MAX_REASONS = 2048  # explanations kept in memory
 MAX_TRIED_KEPT = 25  # rules that an episode keeps: the first, and the one that matched
 MAX_KEY_CHARS = 1000  # a longer group key is replaced by its digest: label values come from strangers
@@ -95,6 +96,18 @@ class RuleSet:
             distinct=tuple([(name, labels[name]) for name in first.distinct if labels.get(name)]),
             heartbeat_s=first.rule.heartbeat_s,
         )
+
+    def judge(self, alert: Alert, at: datetime, sources: Sources) -> Decision:
+        """Decide one alert, and say what mutes it now: it is a heartbeat, or `suppressed`.
+
+        What the daemon says of itself is never muted: a wide silence must not hide that it is broken.
+        """
+        decision = self.classify(alert)
+        if decision.heartbeat_s is not None:
+            why = f"a heartbeat: its absence for {decision.heartbeat_s / 60:g} min is the incident"
+            return replace(decision, muted=Muted("heartbeat", why))
+        found = None if alert.source == OWN_SOURCE else self.suppressed(alert, at, sources)
+        return decision if found is None else replace(decision, muted=Muted(found.kind, found.why))
 
     def suppressed(self, alert: Alert, at: datetime, sources: Sources) -> Suppression | None:
         """Say what mutes an alert: the first silence that applies, else maintenance window, else inhibition.

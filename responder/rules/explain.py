@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from responder.model import Alert, Decision
-from responder.rules.matchers import Matcher
+from responder.rules.channels import near
+from responder.rules.matchers import Matcher, show
+from responder.rules.regexes import ANYTHING, SOMETHING, written_out
 from responder.rules.rule import Rule
 
 MAX_TRIED = 50  # rules shown
 MAX_SEARCHED = 2000  # rules looked at for the nearest miss
 MAX_MISSES_SHOWN = 3
+MAX_HINTED = 3  # failing matchers; a rule that misses more is not near
+MAX_COMPARED_CHARS = 80
+MAX_LISTED = 50  # texts of one regex
+FAR, SHORT, LONG = 2, 3, 6  # letters: the most that a slip changes, the least that can be misspelt, and twice so
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +96,70 @@ def _severity(rules: Sequence[Rule], winner: Rule, alert: Alert, decision: Decis
 
 
 def _nearest(rules: Sequence[Rule], alert: Alert) -> str:
-    """Find the rule with the fewest failing matchers, of those that were met in something they ask for."""
-    best: tuple[Rule, list[Matcher]] | None = None
+    """Find the rule that came nearest: a letter or two away before any other, then with the fewest failing matchers.
+
+    A rule is near only if the alert met something that it asks for, or every failing value looks misspelt.
+    """
+    best: tuple[tuple[bool, int], Rule, list[Matcher]] | None = None
     for rule in rules:
         missed = [matcher for matcher in rule.matchers if not matcher.matches(alert.labels)]
-        met = any(m.positive and alert.labels.get(m.name) for m in rule.matchers if m not in missed)
-        if met and (best is None or len(missed) < len(best[1])):
-            best = rule, missed
+        if best is not None and not best[0][0] and len(missed) >= best[0][1]:
+            continue
+        misspelt = bool(missed) and _misspelt_all(missed, alert.labels)
+        key = (not misspelt, len(missed))
+        if best is not None and key >= best[0]:
+            continue
+        if misspelt or any(m.positive and alert.labels.get(m.name) for m in rule.matchers if m not in missed):
+            best = key, rule, missed
     if best is None:
         return ""
-    rule, missed = best
-    texts = [matcher.miss(alert.labels) for matcher in missed[:MAX_MISSES_SHOWN]]
-    more = f" and {len(missed) - len(texts)} more" if len(missed) > len(texts) else ""
+    _, rule, missed = best
+    told = [(matcher, hint(matcher, alert.labels)) for matcher in missed]
+    texts = [matcher.miss(alert.labels) + (f" ({said})" if said else "") for matcher, said in told[:MAX_MISSES_SHOWN]]
+    more = f" and {len(told) - len(texts)} more" if len(told) > len(texts) else ""
     return f"{rule.name} would match but for {' and '.join(texts)}{more}"
+
+
+def _misspelt_all(missed: Sequence[Matcher], labels: Mapping[str, str]) -> bool:
+    return len(missed) <= MAX_HINTED and all(hint(matcher, labels) for matcher in missed)
+
+
+def hint(matcher: Matcher, labels: Mapping[str, str]) -> str:
+    """Say how a failing matcher's value, or its label's name, looks misspelt; "" when it does not."""
+    value = labels.get(matcher.name, "")
+    if not matcher.positive or len(value) > MAX_COMPARED_CHARS:
+        return ""
+    if not value:
+        there = next((n for n in labels if _misspelt(n, matcher.name) and matcher.test(labels[n])), None)
+        return "" if there is None else f"there is a label {show(there)}"
+    found = min(
+        ((away, word) for word in _texts(matcher) if (away := _misspelt(value, word)) is not None), default=None
+    )
+    if found is None:
+        return ""
+    if value.casefold() == found[1].casefold():
+        return f"{show(found[1])} but for upper and lower case"
+    return f"{found[0]} letter{'s' * (found[0] > 1)} from {show(found[1])}"
+
+
+def _texts(matcher: Matcher) -> Iterable[str]:
+    """Give the values that a matcher asks for, as far as they can be listed."""
+    return (matcher.value,) if matcher.operator == "=" else _listed(matcher.value)
+
+
+@lru_cache(maxsize=4096)
+def _listed(pattern: str) -> tuple[str, ...]:
+    """Give the texts that a regex lists, () for one that leaves something open."""
+    texts = written_out(pattern) or ()
+    return () if any(ANYTHING in text or SOMETHING in text for text in texts) else texts[:MAX_LISTED]
+
+
+def _misspelt(one: str, other: str) -> int | None:
+    """Give the letters between two texts if they are few for their length, else None. Quick to say no."""
+    if abs(len(one) - len(other)) > FAR or len(one) < SHORT or len(other) < SHORT:
+        return None
+    if one.casefold() == other.casefold():
+        return 1
+    if len(set(one) ^ set(other)) > 2 * FAR:
+        return None
+    return near(one, other, FAR if min(len(one), len(other)) >= LONG else 1)

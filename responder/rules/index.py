@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from responder.rules.matchers import Matcher
+from responder.rules.prefilter import Prefilter
 
 MAX_REMEMBERED = 100_000  # values and positions kept by one screen; then it forgets them all
 MAX_VALUE_CHARS = 200  # a longer value is not remembered: strangers write them
+MANY = 16  # rules that ask for the same value; beyond it another label divides them
 
 Test = tuple[str, Callable[[str], bool]]  # a label and what it must pass
 
@@ -17,57 +20,104 @@ class Index:
 
     def __init__(self, rules: Sequence[Sequence[Matcher]]) -> None:
         """File each rule once, at the label that excludes it most cheaply."""
-        self._exact: dict[str, dict[str, list[int]]] = {}  # label -> value -> positions of rules that ask for it
-        self._screens: dict[str, _Screen] = {}  # label -> rules with a regex on it
-        self._rest: list[int] = []
+        self._root = _Node({at: tuple(matchers) for at, matchers in enumerate(rules)})
         self._tests: list[tuple[Test, ...]] = []  # position -> what its filing does not yet say
         for at, matchers in enumerate(rules):
-            filed = self._file(at, matchers)
-            left = [matcher for matcher in matchers if matcher.name != filed]
+            left = [matcher for matcher in matchers if matcher.name != self._root.filed[at]]
             left.sort(key=lambda matcher: ("=", "!=", "=~", "!~").index(matcher.operator))  # cheap ones fail first
             self._tests.append(tuple((matcher.name, matcher.test) for matcher in left))
 
     def matches(self, labels: Mapping[str, str]) -> Iterator[int]:
         """Give the positions of the rules that match, in order."""
         tests = self._tests
-        for at in self._candidates(labels):
+        found: list[int] = []
+        self._root.collect(labels, found)
+        found.sort()
+        for at in found:
             for name, test in tests[at]:
                 if not test(labels.get(name, "")):
                     break
             else:
                 yield at
 
-    def _candidates(self, labels: Mapping[str, str]) -> list[int]:
-        found = self._rest.copy()
+
+class _Node:
+    """Some rules, filed; those that share a value with many others are filed again by what is left of them."""
+
+    def __init__(self, rules: Mapping[int, tuple[Matcher, ...]]) -> None:
+        self.filed: dict[int, str | None] = {}  # position -> the label it stands under, None: tried for every alert
+        self._exact: dict[str, dict[str, list[int] | _Node]] = {}  # label -> value -> the rules that ask for it
+        self._screens: dict[str, _Screen] = {}  # label -> rules with a regex on it
+        self._rest: list[int] = []
+        shared = Counter(pair for matchers in rules.values() for pair in _pairs(matchers))
+        filing: dict[str, dict[str, dict[int, tuple[Matcher, ...]]]] = {}
+        for at, matchers in rules.items():
+            name = self.filed[at] = _label(matchers, shared)
+            if name is None:
+                self._rest.append(at)
+                continue
+            same = [matcher for matcher in matchers if matcher.name == name]
+            words = _words(same)
+            if words is None:
+                self._screens.setdefault(name, _Screen()).add(at, same)
+            for word in words or ():
+                left = tuple(matcher for matcher in matchers if matcher.name != name)
+                filing.setdefault(name, {}).setdefault(word, {})[at] = left
+        for name, by_value in filing.items():
+            self._exact[name] = {value: _bucket(inner) for value, inner in by_value.items()}
+        for screen in self._screens.values():
+            screen.close()
+
+    def collect(self, labels: Mapping[str, str], found: list[int]) -> None:
+        """Add the positions of all rules that may match, in any order, each once."""
+        found += self._rest
         for name, by_value in self._exact.items():
-            found += by_value.get(labels.get(name, ""), ())
+            bucket = by_value.get(labels.get(name, ""))
+            if isinstance(bucket, _Node):
+                bucket.collect(labels, found)
+            elif bucket is not None:
+                found += bucket
         for name, screen in self._screens.items():
             found += screen.passing(labels.get(name, ""))
-        found.sort()
-        return found
-
-    def _file(self, at: int, matchers: Sequence[Matcher]) -> str | None:
-        """File one rule; give the label whose matchers are thereby all met, None when it is filed nowhere."""
-        best = min(matchers, key=_cost, default=None)
-        if best is None or best.operator == "!=":
-            self._rest.append(at)
-            return None
-        same = [matcher for matcher in matchers if matcher.name == best.name]
-        words = best.words()
-        if words is None:
-            self._screens.setdefault(best.name, _Screen()).add(at, same)
-        else:
-            by_value = self._exact.setdefault(best.name, {})
-            for word in words:
-                if all(matcher.test(word) for matcher in same):
-                    by_value.setdefault(word, []).append(at)
-        return best.name
 
 
-def _cost(matcher: Matcher) -> tuple[bool, int]:
-    """Order by how well a matcher excludes: a name first, for names repeat and a screen remembers them."""
-    kind = 0 if matcher.words() is not None else ("=~", "!~", "!=").index(matcher.operator) + 1
-    return matcher.name != "alertname" or not matcher.positive, kind
+def _bucket(rules: Mapping[int, tuple[Matcher, ...]]) -> list[int] | _Node:
+    """Keep a short list as it is; divide a long one where its rules ask for more."""
+    if sum(bool(left) for left in rules.values()) <= MANY:
+        return list(rules)
+    return _Node(rules)
+
+
+def _pairs(matchers: Iterable[Matcher]) -> set[tuple[str, str]]:
+    """Give each (label, value) that the matchers list."""
+    return {(matcher.name, word) for matcher in matchers for word in matcher.words() or ()}
+
+
+def _words(same: Sequence[Matcher]) -> list[str] | None:
+    """Give the values that pass all matchers of one label, None when they cannot be listed."""
+    listed = [words for matcher in same if (words := matcher.words()) is not None]
+    if not listed:
+        return None
+    return [word for word in min(listed, key=len) if all(matcher.test(word) for matcher in same)]
+
+
+def _label(matchers: Sequence[Matcher], shared: Mapping[tuple[str, str], int]) -> str | None:
+    """Choose the label to file a rule under: the one whose values fewest others ask for, else a regex."""
+    best = min(matchers, key=lambda matcher: _cost(matcher, shared), default=None)
+    return None if best is None or best.operator == "!=" else best.name
+
+
+def _cost(matcher: Matcher, shared: Mapping[tuple[str, str], int]) -> tuple[int, int, bool]:
+    """Order by how well a matcher excludes; of equal ones a name is best, for names repeat and a screen remembers."""
+    words, other = matcher.words(), matcher.name != "alertname"
+    if not matcher.positive:
+        return ("!~", "!=").index(matcher.operator) + 4, 0, other
+    if other and matcher.test(""):
+        return 3, 0, other  # most alerts lack most labels: that excludes hardly any
+    if words is None:
+        return 1, 0, other
+    crowd = max(shared[matcher.name, word] for word in words)
+    return 2 if other and crowd > MANY else 0, crowd, other
 
 
 class _Screen:
@@ -75,19 +125,26 @@ class _Screen:
 
     def __init__(self) -> None:
         self._members: list[tuple[int, tuple[Callable[[str], bool], ...]]] = []
+        self._filter = Prefilter()
         self._known: dict[str, list[int]] = {}
         self._size = 0  # values and positions in `_known`
 
     def add(self, at: int, matchers: Sequence[Matcher]) -> None:
         self._members.append((at, tuple(matcher.test for matcher in matchers)))
+        self._filter.add(next((matcher.value for matcher in matchers if matcher.operator == "=~"), None))
+
+    def close(self) -> None:
+        """Say that all are added."""
+        self._filter.close()
 
     def passing(self, value: str) -> list[int]:
         known = self._known.get(value)
         if known is not None:
             return known
         found: list[int] = []
-        for at, tests in self._members:  # for a new name most of the cost of a decision: plain loops are the fastest
-            for test in tests:
+        for near in self._filter.possible(value):
+            at, tests = self._members[near]
+            for test in tests:  # for a new name most of the cost of a decision: plain loops are the fastest
                 if not test(value):
                     break
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from hmac import compare_digest
 from typing import Any
 
@@ -18,6 +19,8 @@ from responder.record import brief_json, full_json, ledger_json, listed_json, nu
 from responder.workers.people import People
 
 MAX_PAGE = 200
+MAX_ALERTS = 1000  # a page of stored alerts: about a megabyte
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 LOCAL_PERSON = "someone on this machine"
 LOCAL_MAY = ("read", "ack")
@@ -37,6 +40,7 @@ class IncidentApi:
             web.get("/api/incidents", _answering(self.listing)),
             web.get("/api/incidents/{id}", _answering(self.one)),
             web.post("/api/incidents/{id}/{verb:ack|resolve|raise|note}", _answering(self.act)),
+            web.get("/api/alerts", _answering(self.alerts)),
             web.get("/api/ledger", _answering(self.ledger)),
         ]
 
@@ -84,6 +88,23 @@ class IncidentApi:
         if incident is None:
             raise _refuse(404, f"no incident INC-{wanted}")
         return _json(brief_json(incident))
+
+    async def alerts(self, request: web.Request) -> web.Response:
+        """All stored alerts, oldest first, by key: `{alerts: [...], next: id|null}`; `after=next` asks for more.
+
+        Each is {id, source, labels, annotations, status: firing|resolved, started_at, ended_at, received_at,
+        incident: "INC-n"|null, rule, severity}. `limit` is at most 1000; `since` (RFC 3339) leaves out those whose
+        last news is older.
+        """
+        self._person(request, "read")
+        after, limit = request.query.get("after", "0"), request.query.get("limit", str(MAX_ALERTS))
+        if not _whole(limit) or not _whole(after):
+            raise _refuse(400, "after and limit are whole numbers")
+        listed, further = await self._store.alerts(
+            after=int(after), limit=min(int(limit), MAX_ALERTS) or 1, since=_since(request)
+        )
+        following = "null" if further is None else str(further)
+        return web.Response(text=f'{{"alerts":{listed},"next":{following}}}\n', content_type="application/json")
 
     async def ledger(self, request: web.Request) -> web.Response:
         """What came in, and where it is: both sides of the sum, from one snapshot."""
@@ -141,6 +162,18 @@ def _number(request: web.Request) -> int:
         return number(request.match_info["id"])
     except ValueError as error:
         raise _refuse(400, str(error)) from error
+
+
+def _since(request: web.Request) -> datetime:
+    """Read the time from which alerts are wanted."""
+    given = request.query.get("since")
+    if not given:
+        return BEGINNING
+    try:
+        at = datetime.fromisoformat(given)
+        return max(BEGINNING, at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC))
+    except (ValueError, OverflowError) as error:
+        raise _refuse(400, f"since {given[:40]!r} is not a time such as 2026-11-20T09:00:00Z") from error
 
 
 def _words(request: web.Request, name: str, allowed: type[Status] | type[Severity]) -> list[str]:

@@ -7,15 +7,12 @@ the end of such an alert may unmute what fires on: `unmuted` finds it, so that n
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from datetime import datetime
 
-from responder.model import Alert, Decision, Episode, Muted
+from responder.model import Alert, Decision, Episode
 from responder.ports import Clock, Store
 from responder.rules import RuleSet, Sources
 
 PAGE = 500  # episodes read at once
-OWN = "responder"  # the source of our own alerts
 
 
 class Judge:
@@ -52,24 +49,14 @@ class Judge:
             else:
                 self._sources.remove(alert.identity)
         now = self._clock.now()
-        return [self._one(rules, alert, now) if alert.firing else None for alert in alerts]
-
-    def _one(self, rules: RuleSet, alert: Alert, now: datetime) -> Decision:
-        decision = rules.classify(alert)
-        if decision.heartbeat_s is not None:
-            why = f"a heartbeat: its absence for {decision.heartbeat_s / 60:g} min is the incident"
-            return replace(decision, muted=Muted("heartbeat", why))
-        if alert.source == OWN:  # a wide silence must not hide that we are broken ourselves
-            return decision
-        found = rules.suppressed(alert, now, self._sources)
-        return decision if found is None else replace(decision, muted=Muted(found.kind, found.why))
+        return [rules.judge(alert, now, self._sources) if alert.firing else None for alert in alerts]
 
     async def unmuted(self, limit: int) -> list[Alert]:
         """Give alerts that were muted, fire on, and are muted no longer. They count no entries. Raises: StoreError."""
         rules, now, after = await self.rules(), self._clock.now(), 0
         found: list[Alert] = []
         while len(found) < limit and (page := await self._store.muted(after, PAGE)):
-            found += [alert for alert in map(_again, page) if not self._one(rules, alert, now).muted]
+            found += [alert for alert in map(_again, page) if not rules.judge(alert, now, self._sources).muted]
             after = page[-1].id
         return found[:limit]
 

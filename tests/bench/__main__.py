@@ -13,7 +13,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ from responder.doubles.slack import SlackDouble
 from responder.engine import Ctx, carry
 from responder.model import Done, Incident, Move, Severity, Status
 from responder.store.sqlite import open_sqlite
+from tests.bench.classify import classify
 from tests.daemon import Daemon, daemon, free_port
 
 CONNECTIONS = 32
@@ -313,29 +314,40 @@ async def side_by_side(seconds: float, rounds: int) -> dict[str, Any]:
     return found
 
 
-async def measure(seconds: float, minute: float, rounds: int) -> dict[str, Any]:
-    """Run everything in one go, so that the ratios are of one machine in one state."""
-    found = await side_by_side(seconds, rounds)
-    jobs: list[tuple[str, Callable[[], Awaitable[Any]]]] = [
-        ("steady", lambda: steady(minute)),
-        ("step", step_overhead),
-        ("start", start_time),
-    ]
-    for name, job in jobs:
+def jobs(parsed: argparse.Namespace) -> dict[str, Callable[[], Awaitable[Any]]]:
+    """Name what can be measured, in the order in which it is."""
+    return {
+        "burst": lambda: side_by_side(parsed.seconds, parsed.rounds),
+        "steady": lambda: steady(parsed.minute),
+        "step": step_overhead,
+        "start": start_time,
+        "classify": lambda: asyncio.to_thread(classify),
+    }
+
+
+async def measure(wanted: Mapping[str, Callable[[], Awaitable[Any]]]) -> dict[str, Any]:
+    """Run what is wanted in one go, so that the ratios are of one machine in one state."""
+    found: dict[str, Any] = {}
+    for name, job in wanted.items():
         sys.stderr.write(f"{name} ...\n")
-        found[name] = await job()
+        figures = await job()
+        found |= figures if name == "burst" else {name: figures}
     return found
 
 
 def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", nargs="*", help="burst, steady, step, start, classify (default: all)")
     parser.add_argument("--seconds", type=float, default=6.0, help="how long each burst lasts")
     parser.add_argument("--rounds", type=int, default=3, help="how often the three are measured in turn")
     parser.add_argument("--minute", type=float, default=60.0)
     parser.add_argument("--json", type=Path)
     parsed = parser.parse_args()
-    found = asyncio.run(measure(parsed.seconds, parsed.minute, parsed.rounds))
+    known = jobs(parsed)
+    if unknown := set(parsed.what) - set(known):
+        parser.error(f"nothing is called {', '.join(sorted(unknown))}; known: {', '.join(known)}")
+    found = asyncio.run(measure({name: job for name, job in known.items() if not parsed.what or name in parsed.what}))
     table = Table("what", "figure", "value")
     for name, values in found.items():
         for key, value in (values if isinstance(values, dict) else {"": values}).items():

@@ -108,6 +108,27 @@ def test_explain_says_what_the_policy_mutes_now(capsys: pytest.CaptureFixture[st
     assert "inhibition rules that could mute it: down" in text
 
 
+@pytest.mark.parametrize("what", ["HighErrorRate", 'HighErrorRate{env="prod"}', '{alertname="HighErrorRate"}'])
+def test_explain_takes_an_alert_as_people_write_it(what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["explain", what]) == 0
+    assert printed(capsys).startswith("HighErrorRate: P2 by rule error-rate (rule), runbook error-rate\n")
+
+
+def test_explain_says_what_looks_misspelt(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("rules").mkdir()
+    rule = "{name: r12, severity: P1, match: ['alertname=HighErrorRate', 'env=prod']}"
+    Path("rules/a.yaml").write_text(f"rules: [{rule}]", "utf-8")
+    Path("responder.yaml").write_text("rules: [rules]\n", "utf-8")
+    assert run(["explain", "HighErrorRate{env=prd}"]) == 0
+    said = 'nearest miss: r12 would match but for env="prod" wanted, env is "prd" (1 letter from "prod")'
+    assert said in printed(capsys)
+
+
+@pytest.mark.parametrize("what", ['Name{env=~"prod"}', 'Name{env="a}', "nowhere.json", 'Name{env="prod"'])
+def test_explain_refuses_what_is_neither_a_file_nor_an_alert(what: str) -> None:
+    assert run(["explain", what]) == 1
+
+
 @pytest.mark.parametrize(
     "text", ["[]", "[]x", '{"no": "labels"}', "7"], ids=["none", "no json", "no labels", "a number"]
 )

@@ -1,7 +1,12 @@
 """What another rule set would do to the same alerts is counted before it does it."""
 
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+
 from responder.model import Severity
-from responder.rules.diff import compare
+from responder.rules.diff import compare, outside_business_hours
 
 from .given import alert, rule, rules
 
@@ -30,3 +35,27 @@ def test_a_table_for_a_pull_request_is_no_place_for_a_stranger() -> None:
     found = compare(rules(rule("r", severity=P3)), rules(rule("r", severity=P1)), [hostile])
     [row] = [line for line in found.markdown().splitlines() if line.startswith("| P3")]
     assert row == "| P3 | P1 | 1 | `a___b___x_(y)` |"
+
+
+@pytest.mark.parametrize(
+    ("at", "night"),
+    [
+        ("2026-11-20T09:00:00+00:00", False),
+        ("2026-11-20T08:00:00+00:00", False),
+        ("2026-11-20T07:59:59+00:00", True),
+        ("2026-11-20T20:00:00+00:00", True),
+        ("2026-11-20T21:00:00+02:00", False),
+        ("2026-11-21T12:00:00+00:00", True),
+        (None, True),
+    ],
+)
+def test_a_night_page_is_one_outside_business_hours(at: str | None, night: bool) -> None:
+    began = datetime.fromisoformat(at) if at else None
+    assert outside_business_hours(began) is night
+    found = compare(OLD, NEW, [replace(alert(alertname="Api"), started_at=began)])
+    assert found.new_night_pages == night
+
+
+def test_who_asks_may_say_what_night_is() -> None:
+    found = compare(OLD, NEW, ALERTS, at_night=lambda _: False)
+    assert (found.new_night_pages, found.lost_night_pages, found.night_examples) == (0, 0, [])

@@ -8,7 +8,9 @@ import pytest
 from responder.model import Severity
 from responder.rules.calendar import Calendar
 from responder.rules.classify import RuleSet
-from responder.rules.expectations import run
+from responder.rules.expectations import read_tests
+from responder.rules.inhibit import Inhibition
+from responder.rules.matchers import parse
 from responder.rules.policy import Policy
 from responder.rules.rule import Raise
 
@@ -50,6 +52,11 @@ HELD = {
 }
 
 
+def run(ruleset: RuleSet, path: Path) -> list[str]:
+    tests, errors = read_tests([path])
+    return [*(miss.text() for test in tests for miss in test.misses(ruleset)), *map(str, errors)]
+
+
 @pytest.mark.parametrize("text", HELD.values(), ids=HELD)
 def test_what_holds_says_nothing(text: str, tmp_path: Path) -> None:
     assert run(RULES, write(tmp_path / "a.yaml", text)) == []
@@ -86,3 +93,26 @@ def test_all_files_of_a_folder_are_run(tmp_path: Path) -> None:
     for name in "ab":
         write(tmp_path / f"{name}.yaml", ONE + "    expect: {severity: P0}\n")
     assert len(run(RULES, tmp_path)) == 2
+
+
+MUTING = RuleSet(
+    [rule("all", severity=P2)],
+    Policy(inhibitions=(Inhibition("down", parse("alertname=NodeDown"), parse("alertname=Slow"), ("node",)),)),
+)
+TWO = "alerts: [{labels: {alertname: Slow, node: a}}, {labels: {alertname: NodeDown, node: %s}}]"
+
+
+@pytest.mark.parametrize(
+    ("node", "expect", "miss"),
+    [
+        ("a", "{muted: inhibition, incidents: 1}", ""),
+        ("b", "{muted: none, incidents: 2}", ""),
+        ("b", "{muted: inhibition}", "muted inhibition wanted, got none"),
+        ("a", "{muted: none}", "muted none wanted, got inhibition"),
+        ("a", "{incidents: 2}", "2 incidents wanted, 1 opened"),
+    ],
+)
+def test_a_test_may_say_what_mutes_its_alerts(tmp_path: Path, node: str, expect: str, miss: str) -> None:
+    write(tmp_path / "t.yaml", f"tests: [{{name: n, {TWO % node}, expect: {expect}}}]")
+    found = run(MUTING, tmp_path)
+    assert (miss in found[0]) if miss else found == []

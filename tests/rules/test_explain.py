@@ -4,6 +4,8 @@ import json
 from dataclasses import replace
 from datetime import UTC, timedelta
 
+import pytest
+
 from responder.model import Severity
 from responder.rules.calendar import Calendar
 from responder.rules.classify import RuleSet
@@ -12,7 +14,7 @@ from responder.rules.inhibit import Inhibition
 from responder.rules.matchers import parse
 from responder.rules.policy import Policy
 from responder.rules.quiet import QuietHours
-from responder.rules.rule import Raise, SeverityFrom
+from responder.rules.rule import Raise, Rule, SeverityFrom
 from responder.rules.suppress import Silence
 
 from .given import RECEIVED_AT, alert, rule, rules
@@ -45,8 +47,43 @@ def test_of_many_rules_the_first_and_the_match_are_shown() -> None:
 
 def test_the_nearest_miss_is_the_rule_with_the_fewest_misses() -> None:
     ruleset = rules(rule("far", "a=x", "b=y", "c=z"), rule("near", "a=x", "env=prod"), rule("strange", "q=w"))
-    assert (
-        ruleset.explain(alert(a="x", env="prd")).nearest == 'near would match but for env="prod" wanted, env is "prd"'
+    told = 'near would match but for env="prod" wanted, env is "beta"'
+    assert ruleset.explain(alert(a="x", env="beta")).nearest == told
+
+
+MISSPELT = {
+    "a letter": (rule("r", "x=1", "env=prod"), {"x": "1", "env": "prd"}, '"prd" (1 letter from "prod")'),
+    "two letters swapped": (rule("r", "x=1", "env=prod"), {"x": "1", "env": "pord"}, '(1 letter from "prod")'),
+    "a word of several": (rule("r", "x=1", 'env=~"prod|live"'), {"x": "1", "env": "liv"}, '(1 letter from "live")'),
+    "a part of a regex": (rule("r", 'alertname=~"Api(Down|Slow)"'), {"alertname": "ApiSlwo"}, 'from "ApiSlow")'),
+    "upper case": (rule("r", "alertname=ApiDown"), {"alertname": "apidown"}, '("ApiDown" but for upper and lower'),
+    "the label's name": (
+        rule("r", "x=1", "environment=prod"),
+        {"x": "1", "enviroment": "prod"},
+        'a label "enviroment"',
+    ),
+    "nothing else met": (rule("r", "alertname=HighErrorRate"), {"alertname": "HighErorRate"}, "1 letter from"),
+}
+
+
+@pytest.mark.parametrize(("near", "labels", "says"), MISSPELT.values(), ids=MISSPELT)
+def test_what_looks_misspelt_is_nearer_than_any_other(near: Rule, labels: dict[str, str], says: str) -> None:
+    other = rule("other", *(f"{name}={value}" for name, value in labels.items()), "q=w")
+    told = rules(other, near).explain(alert(**labels)).nearest
+    assert told.startswith("r would match but for ")
+    assert says in told
+
+
+def test_a_short_or_distant_value_is_not_called_misspelt() -> None:
+    ruleset = rules(rule("a", "x=ab"), rule("b", "alertname=HighErrorRate"))
+    assert ruleset.explain(alert(x="ac", alertname="LowErrorRatio")).nearest == ""
+
+
+def test_each_failing_condition_says_what_is_wanted_and_what_is_there() -> None:
+    told = rules(rule("r", "a=x", "env=prod", "team=web", "q!=1")).explain(alert(a="x", env="test", q="1")).nearest
+    assert told == (
+        'r would match but for env="prod" wanted, env is "test" and team="web" wanted, team is missing'
+        ' and q!="1" wanted, q is "1"'
     )
 
 

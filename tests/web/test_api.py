@@ -57,6 +57,7 @@ async def act(given: Web, verb: str, token: str = "w", number: object = "INC-1",
 NEEDED = {
     ("GET", "/api/incidents"): "read",
     ("GET", "/api/incidents/INC-1"): "read",
+    ("GET", "/api/alerts"): "read",
     ("GET", "/api/ledger"): "read",
     ("POST", "/api/incidents/INC-1/ack"): "ack",
     ("POST", "/api/incidents/INC-1/note"): "ack",
@@ -304,3 +305,30 @@ async def test_a_store_that_cannot_commit_is_503(at: Web) -> None:
         )
     )
     assert (await act(at, "ack")).status == 503
+
+
+# --- stored alerts ---
+
+
+async def test_stored_alerts_come_page_by_page_and_each_once(at: Web) -> None:
+    seen, after_ = [], 0
+    while after_ is not None:
+        page = await get(at, f"/api/alerts?after={after_}&limit=2")
+        seen += page["alerts"]
+        after_ = page["next"]
+    assert [each["labels"]["cluster"] for each in seen] == ["a", "b", "c"]
+    assert [each["id"] for each in seen] == [1, 2, 3]
+    assert seen[0]["incident"] == "INC-1"
+    assert (seen[0]["status"], seen[0]["ended_at"], seen[0]["source"]) == ("firing", None, "alertmanager")
+
+
+async def test_stored_alerts_without_news_since_a_time_are_left_out(at: Web) -> None:
+    [first, *_] = (await get(at, "/api/alerts"))["alerts"]
+    assert len((await get(at, f"/api/alerts?since={first['received_at']}"))["alerts"]) == 3
+    assert await get(at, "/api/alerts?since=2999-01-01T00:00:00Z") == {"alerts": [], "next": None}
+
+
+@pytest.mark.parametrize("query", ["after=x", "limit=-1", "since=yesterday", "after=9999999999999999"])
+async def test_a_page_of_alerts_that_cannot_be_is_refused(at: Web, query: str) -> None:
+    reply = await at.ask("GET", f"/api/alerts?{query}", headers={"Authorization": "Bearer r"})
+    assert reply.status == 400

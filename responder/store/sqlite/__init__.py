@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from responder.errors import StoreError
 from responder.model import Beat, Cursor, Done, Episode, InboxRow, Incident, Move, OutboxPost, Run
 from responder.ports import Clock, Journal
-from responder.store.sqlite import files, moves, reads, steps
+from responder.store.sqlite import alerts, files, moves, reads, steps
 from responder.store.sqlite.writer import Writer
 
 T = TypeVar("T")
@@ -157,6 +157,14 @@ class SqliteStore:
     async def record(self, number: int) -> dict[str, list[dict[str, Any]]]:
         """Everything kept of one incident, table by table."""
         return await self._calm.read(reads.record, number)
+
+    async def alerts(self, *, after: int, limit: int, since: datetime) -> tuple[str, int | None]:
+        """Stored alerts above a number, oldest first: a JSON array, and the number to ask after next, None at the end.
+
+        Its objects: {id, source, labels, annotations, status, started_at, ended_at, received_at, incident, rule,
+        severity}; `since` asks for those whose last news came at that time or later.
+        """
+        return await self._calm.read(alerts.page, after, limit, since.timestamp())
 
     async def due_posts(self, now: datetime, limit: int) -> list[OutboxPost]:
         """The first unsent post of each thread whose turn it is."""
