@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from responder.files import line_of, seconds, unknown_keys
 from responder.model import Severity
 
 MAX_NAME_CHARS = 120
+MAX_MISTAKES = 1000  # that are kept; nobody reads more, and a hostile file could hold a million
 _CHANNEL = re.compile(r"[^\s{}$<>`]{1,80}")
 _SEV = {"1": "P0", "2": "P1", "3": "P2 or P3", "4": "P3"}
 
@@ -25,6 +27,24 @@ class RulesError(ResponderError):
         """Say them all, a line each."""
         super().__init__("\n".join(str(error) for error in errors))
         self.errors = list(errors)
+
+
+class Mistakes(list[FileError]):
+    """The mistakes found so far; what comes after the first thousand is not kept."""
+
+    @property
+    def full(self) -> bool:
+        """Whether reading on is of no use."""
+        return len(self) >= MAX_MISTAKES
+
+    def append(self, error: FileError) -> None:
+        """Keep one more, if there is room."""
+        if not self.full:
+            super().append(error)
+
+    def extend(self, errors: Iterable[FileError]) -> None:
+        """Keep those that there is room for; the others are not even made."""
+        super().extend(islice(errors, MAX_MISTAKES - len(self)))
 
 
 class Fields:

@@ -10,13 +10,13 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import re2
 
 from responder.errors import ResponderError
 
 MAX_REGEX_BYTES = 1 << 20  # of memory for one compiled regex; a bigger one is refused
+MAX_STEPS = 2_000_000  # of all regexes of one load together, 16 bytes each; plain ones have about 20
 MAX_SHOWN_CHARS = 80
 OPERATORS = ("=~", "!~", "!=", "=")
 
@@ -83,52 +83,76 @@ def show(text: str) -> str:
     return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in plain) + '"'
 
 
-def parse(text: str) -> tuple[Matcher, ...]:
+Tests = tuple[Callable[[str], bool], Callable[[str], bool]]  # what accepts a label's value, and what refuses it
+
+
+class Regexes:
+    """The regexes of one load: each is compiled once, and together they stay small."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._known: dict[str, Tests] = {}
+        self._steps = 0
+
+    def tests(self, pattern: str, column: int) -> Tests:
+        """Give what accepts and what refuses a value: the whole value must match, as in Alertmanager.
+
+        Raises: MatcherError: it does not compile, or they are too many or too large.
+        """
+        known = self._known.get(pattern)
+        if known is not None:
+            return known
+        words = _words(pattern)
+        if words is not None:
+            tests: Tests = words.__contains__, lambda value: value not in words
+        else:
+            if self._steps > MAX_STEPS:
+                message = "the regexes up to here are too large together; write plain words, or fewer repetitions"
+                raise MatcherError(column, message)
+            tests = self._compiled(pattern, column)
+        self._known[pattern] = tests
+        return tests
+
+    def _compiled(self, pattern: str, column: int) -> Tests:
+        options = re2.Options()
+        options.max_mem = MAX_REGEX_BYTES
+        options.log_errors = False
+        try:
+            compiled = re2.compile(pattern, options)
+        except (re2.error, UnicodeEncodeError) as error:
+            reason = str(error.args[0].decode() if isinstance(error.args[0], bytes) else error)
+            hint = "; RE2 has no look-around and no back-references" if "(?" in reason or "escape" in reason else ""
+            raise MatcherError(column, f"{show(pattern)} is not a regex: {reason[:200]}{hint}") from error
+        self._steps += compiled.programsize
+        whole = compiled.fullmatch
+        return (
+            lambda value: whole(value.encode("utf-8", "replace")) is not None,
+            lambda value: whole(value.encode("utf-8", "replace")) is None,
+        )
+
+
+def parse(text: str, regexes: Regexes | None = None) -> tuple[Matcher, ...]:
     """Read `a="b"`, or a list of matchers with or without braces, as Alertmanager does.
 
+    Args: regexes: of the load that the text belongs to.
     Returns: one Matcher each, in order; () for an empty text or `{}`.
     Raises: MatcherError: neither grammar can read it, or a regex does not compile.
     """
-    found = _classic(text)
-    return tuple(_matcher(*parts) for parts in (_Utf8(text).read() if found is None else found))
+    found, regexes = _classic(text), regexes or Regexes()
+    return tuple(_matcher(*parts, regexes) for parts in (_Utf8(text).read() if found is None else found))
 
 
-def _matcher(name: str, operator: str, value: str, column: int) -> Matcher:
+def _matcher(name: str, operator: str, value: str, column: int, regexes: Regexes) -> Matcher:
     if operator == "=":
         return Matcher(name, operator, value, value.__eq__)
     if operator == "!=":
         return Matcher(name, operator, value, value.__ne__)
-    accepts, refuses = _tests(value, column)
+    accepts, refuses = regexes.tests(value, column)
     return Matcher(name, operator, value, accepts if operator == "=~" else refuses)
 
 
 def _words(pattern: str) -> frozenset[str] | None:
     return frozenset(pattern.split("|")) if _PLAIN_WORDS.fullmatch(pattern) else None
-
-
-def _tests(pattern: str, column: int) -> tuple[Callable[[str], bool], Callable[[str], bool]]:
-    try:
-        return _compiled(pattern)
-    except (re2.error, UnicodeEncodeError) as error:
-        reason = str(error.args[0].decode() if isinstance(error.args[0], bytes) else error)
-        hint = "; RE2 has no look-around and no back-references" if "(?" in reason or "escape" in reason else ""
-        raise MatcherError(column, f"{show(pattern)} is not a regex: {reason}{hint}") from error
-
-
-@lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> tuple[Callable[[str], bool], Callable[[str], bool]]:
-    """Give what accepts and what refuses a value: the whole value must match, as in Alertmanager."""
-    words = _words(pattern)
-    if words is not None:
-        return words.__contains__, lambda value: value not in words
-    options = re2.Options()
-    options.max_mem = MAX_REGEX_BYTES
-    options.log_errors = False
-    whole = re2.compile(pattern, options).fullmatch
-    return (
-        lambda value: whole(value.encode("utf-8", "replace")) is not None,
-        lambda value: whole(value.encode("utf-8", "replace")) is None,
-    )
 
 
 _Parts = tuple[str, str, str, int]  # name, operator, value, column of the value
@@ -153,6 +177,9 @@ def _classic(text: str) -> list[_Parts] | None:
 
 def _split(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     """Cut at the commas that stand outside quotes."""
+    if "," not in text:
+        yield start, end
+        return
     quoted = escaped = False
     for at in range(start, end):
         char = text[at]
@@ -168,6 +195,9 @@ def _split(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 def _unescape(raw: str) -> str | None:
     r"""Undo `\"`, `\\` and `\n`; any other backslash stands for itself. None when quotes are not in pairs."""
     quoted = raw.startswith('"')
+    if "\\" not in raw and raw.count('"') == 2 * quoted:  # nearly all
+        inside = raw[1:-1] if quoted else raw
+        return inside if not quoted or raw.endswith('"') else None
     body = raw[1:] if quoted else raw
     out: list[str] = []
     at = 0
