@@ -134,11 +134,8 @@ class _Document:
             self._parser.dispose()
 
     def _value(self, event: Any, depth: int) -> Any:
+        self._check(event)
         kind = type(event)
-        if kind is yaml.AliasEvent or event.anchor:
-            raise self._refused(event, "anchors and aliases are not allowed; write the value out")
-        if event.tag:
-            raise self._refused(event, f"tag {event.tag:.60} is not allowed; remove it")
         if kind is yaml.ScalarEvent:
             return _scalar(event.value, event.style)
         if depth >= MAX_DEPTH:
@@ -154,20 +151,30 @@ class _Document:
         return found
 
     def _mapping(self, start: Any, depth: int) -> Located:
-        found = Located(start.start_mark.line + self._first_line)
+        found = Located(self._line(start))
         while type(event := self._next()) is not yaml.MappingEndEvent:
-            self._value(event, depth)  # an anchor at a key is one too
-            if type(event) is not yaml.ScalarEvent:
+            self._check(event)
+            if not isinstance(event, yaml.ScalarEvent):
                 raise self._refused(event, "a key must be plain text")
             key: str = event.value
             if key in found:
                 raise self._refused(event, f"key {key!r:.60} stands twice; the first is on line {found.lines[key]}")
-            found.lines[key] = event.start_mark.line + self._first_line
+            found.lines[key] = self._line(event)
             found[key] = self._value(self._next(), depth)
         return found
 
+    def _check(self, event: Any) -> None:
+        """Refuse what YAML can do beyond plain values."""
+        if type(event) is yaml.AliasEvent or event.anchor:
+            raise self._refused(event, "anchors and aliases are not allowed; write the value out")
+        if event.tag:
+            raise self._refused(event, f"tag {event.tag:.60} is not allowed; remove it")
+
+    def _line(self, event: Any) -> int:
+        return int(event.start_mark.line) + self._first_line
+
     def _refused(self, event: Any, message: str) -> FileError:
-        return FileError(str(self._path), event.start_mark.line + self._first_line, message)
+        return FileError(str(self._path), self._line(event), message)
 
 
 def _scalar(text: str, style: str | None) -> Any:

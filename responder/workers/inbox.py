@@ -42,6 +42,7 @@ class _Known:
     episodes: list[tuple[int, int]]
     counts: Counter[tuple[str, str]]
     until: float
+    revision: str  # of the rules that judged it
 
 
 @dataclass(slots=True)
@@ -145,6 +146,8 @@ class Inbox:
             return False
         known = self._known.get(group)
         if known is None or known.digest != digest or known.until < self._clock.monotonic():
+            return False
+        if known.revision != self._rules().revision:
             return False
         if not known.identities.isdisjoint(chunk.identities):  # news of them is not written yet
             return False
@@ -280,7 +283,7 @@ class Inbox:
             counts = _counts(alerts, rules)
             until = self._clock.monotonic() + TRUSTED_S
             identities = frozenset(alert.identity for alert in alerts)
-            self._known[group] = _Known(digest, identities, list(entries.items()), counts, until)
+            self._known[group] = _Known(digest, identities, list(entries.items()), counts, until, rules.revision)
             self._by_digest[digest] = group
             for identity in identities:
                 self._of_identity.setdefault(identity, set()).add(group)
