@@ -72,10 +72,10 @@ def read_yaml(path: Path, text: str | None = None, *, first_line: int = 1) -> An
 
 
 def read_text(path: Path) -> str:
-    """Read a file of at most 1 MiB as UTF-8, with or without a byte order mark. Raises: FileError."""
+    """Read a file of at most 1 MiB as UTF-8, with or without a byte order mark; lines end in LF. Raises: FileError."""
     raw = read_bytes(path)
     try:
-        return raw.decode("utf-8-sig")
+        return raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         hint = "; it looks like UTF-16: save it as UTF-8" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from responder.rules.matchers import Matcher
 
 MAX_REMEMBERED = 100_000  # values and positions kept by one screen; then it forgets them all
 MAX_VALUE_CHARS = 200  # a longer value is not remembered: strangers write them
+MAX_PREFIX_CHARS = 16
+# A regex that begins with plain letters; an alternation after them only within one group: "A|B" begins with neither.
+_PREFIXED = re.compile(r"([A-Za-z0-9_:-]+)(?:\([^()\[\]\\]*\))?[^|]*", re.DOTALL)
 
 Test = tuple[str, Callable[[str], bool]]  # a label and what it must pass
 
@@ -74,18 +78,25 @@ class _Screen:
     """Rules with a regex on one label. Which of them a value passes is worked out once a value."""
 
     def __init__(self) -> None:
-        self._members: list[tuple[int, Sequence[Matcher]]] = []
+        self._members: dict[str, list[tuple[int, Sequence[Matcher]]]] = {}  # by what a value must begin with
+        self._lengths: list[int] = []  # of those beginnings
         self._known: dict[str, list[int]] = {}
         self._size = 0  # values and positions in `_known`
 
     def add(self, at: int, matchers: Sequence[Matcher]) -> None:
-        self._members.append((at, matchers))
+        start = max((beginning(each.value) for each in matchers if each.operator == "=~"), key=len, default="")
+        self._members.setdefault(start, []).append((at, matchers))
+        if len(start) not in self._lengths:
+            self._lengths.append(len(start))
 
     def passing(self, value: str) -> list[int]:
         known = self._known.get(value)
         if known is not None:
             return known
-        found = [at for at, matchers in self._members if all(matcher.test(value) for matcher in matchers)]
+        found: list[int] = []
+        for length in self._lengths:
+            members = self._members.get(value[:length], ()) if len(value) >= length else ()
+            found += [at for at, matchers in members if all(matcher.test(value) for matcher in matchers)]
         if len(value) <= MAX_VALUE_CHARS:
             self._size += len(found) + 1
             if self._size > MAX_REMEMBERED:
@@ -93,3 +104,14 @@ class _Screen:
                 self._size = len(found) + 1
             self._known[value] = found
         return found
+
+
+def beginning(pattern: str) -> str:
+    """Give plain text that every value which a regex accepts begins with, "" where none is easily seen."""
+    match = _PREFIXED.fullmatch(pattern)
+    if match is None:
+        return ""
+    plain = match[1]
+    if pattern[len(plain) : len(plain) + 1] in ("*", "?", "{"):  # the last letter need not be there
+        plain = plain[:-1]
+    return plain[:MAX_PREFIX_CHARS]

@@ -196,7 +196,10 @@ class Inbox:
     async def _move(self, chunk: _Chunk) -> tuple[Move, set[str]]:
         """Make the move of a chunk, and name the identities that it changes by more than a count."""
         rules, now = self._rules(), self._clock.now()
-        decisions = [rules.classify(alert) if alert.firing else None for alert in chunk.alerts]
+        decisions: list[Decision | None] = []
+        for alert in chunk.alerts:  # names that new rules have not met yet may take them a while
+            decisions.append(rules.classify(alert) if alert.firing else None)
+            await self._breathe()
         view = await self._view(chunk.alerts, decisions)
         move = pipeline.move(chunk.alerts, decisions, view, rules, now)
         identities = {episode.id: identity for identity, episode in view.episodes.items()}
