@@ -16,7 +16,8 @@ import re2
 from responder.errors import ResponderError
 
 MAX_REGEX_BYTES = 1 << 20  # of memory for one compiled regex; a bigger one is refused
-MAX_STEPS = 2_000_000  # of all regexes of one load together, 16 bytes each; plain ones have about 20
+MAX_MATCHERS = 1000  # in one text, and in one rule
+MAX_STEPS = 1_000_000  # of all regexes of one load together, 16 bytes each; plain ones have about 20
 MAX_SHOWN_CHARS = 80
 OPERATORS = ("=~", "!~", "!=", "=")
 
@@ -165,6 +166,8 @@ def _classic(text: str) -> list[_Parts] | None:
     pieces = list(_split(text, start, end))
     if not text[pieces[-1][0] : pieces[-1][1]].strip():
         pieces.pop()  # a last comma, or nothing at all
+    if len(pieces) > MAX_MATCHERS:
+        raise MatcherError(pieces[MAX_MATCHERS][0] + 1, f"too many matchers; at most {MAX_MATCHERS}")
     found: list[_Parts] = []
     for first, last in pieces:
         match = _CLASSIC.fullmatch(text, first, last)
@@ -225,6 +228,8 @@ class _Utf8:
         braces = self._take("{")
         found: list[_Parts] = []
         while self._peek() not in ("", "}"):
+            if len(found) == MAX_MATCHERS:
+                raise self._error(f"too many matchers; at most {MAX_MATCHERS}")
             found.append(self._one())
             if not self._take(","):
                 break

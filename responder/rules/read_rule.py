@@ -10,7 +10,7 @@ from responder.errors import FileError
 from responder.files import line_of
 from responder.model import Severity
 from responder.rules.fields import Fields
-from responder.rules.matchers import Matcher, MatcherError, Regexes, parse
+from responder.rules.matchers import MAX_MATCHERS, Matcher, MatcherError, Regexes, parse
 from responder.rules.rule import Raise, Rule, SeverityFrom, fold
 
 LABELS = "labels"  # of `continue`: only to the rules that read a severity label
@@ -57,7 +57,11 @@ def read_rule(
 
 def _matchers(fields: Fields, regexes: Regexes) -> tuple[Matcher, ...]:
     found: list[Matcher] = []
-    for text in fields.texts("match"):
+    texts = fields.texts("match")
+    if len(texts) > MAX_MATCHERS:
+        fields.wrong("match", f"match holds {len(texts)} matchers; at most {MAX_MATCHERS}")
+        return ()
+    for text in texts:
         try:
             matchers = parse(text, regexes)
         except MatcherError as error:
