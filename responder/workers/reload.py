@@ -28,6 +28,7 @@ LABELS = {"alertname": "ConfigReloadFailed"}
 IDLE_S = 60.0  # between two looks at what is still to be said, where no files are watched
 LOGGED = 20  # mistakes and warnings in one line of the log
 SHOWN = 5  # mistakes in the incident
+MAX_CHARS = 300  # of one of them
 P = ParamSpec("P")
 T = TypeVar("T")
 log = structlog.stdlib.get_logger("reload")
@@ -132,7 +133,7 @@ class Reload:
             rules=len(found.rules.rules), runbooks=len(found.library.runbooks), warnings=found.warnings[:LOGGED],
         )  # fmt: skip
         if self._firing:
-            self._owe(firing=False, summary="The rules and runbooks on disk are in force again.", errors=())
+            self._owe(firing=False, summary="The rules and runbooks on disk are in force again.")
 
     def _refuse(self, found: Handbook, why: str) -> None:
         self._metrics.config_ok.set(0)
@@ -148,18 +149,17 @@ class Reload:
 
     def _alarm(self, errors: Sequence[FileError]) -> None:
         if self.handbook.rules.degraded:
-            force = "no rule is in force and every alert pages as P1"
+            force = "every alert pages as P1"
         elif self.handbook.errors:
-            force = "what could be read is in force"
+            force = "only the good ones are in force"
         else:
             force = "the old ones stay in force"
-        summary = f"The rules or runbooks on disk cannot be used; {force}. {errors[0]}"
-        self._owe(firing=True, summary=summary, errors=errors)
+        named = "\n".join(str(each)[:MAX_CHARS] for each in errors[:SHOWN])
+        more = f"\nand {len(errors) - SHOWN} more; `responder check` names them" if len(errors) > SHOWN else ""
+        self._owe(firing=True, summary=f"Rules or runbooks on disk cannot be used; {force}", description=named + more)
 
-    def _owe(self, *, firing: bool, summary: str, errors: Sequence[FileError]) -> None:
-        said = {"summary": summary[:1000]}
-        if errors:
-            said |= {"mistakes": str(len(errors)), "first": "\n".join(str(each)[:300] for each in errors[:SHOWN])}
+    def _owe(self, *, firing: bool, summary: str, description: str = "") -> None:
+        said = {"summary": summary, "description": description}
         self._firing = firing
         self._to_say = orjson.dumps({"alerts": [{"labels": LABELS, "annotations": said, "resolved": not firing}]})
 
@@ -194,7 +194,7 @@ class Reload:
             log.error("whether an old alarm stands is not known yet", error=str(error))
             return False
         if waiting or (identity in known and known[identity].firing):  # it may be among what waits
-            self._owe(firing=False, summary="The rules and runbooks on disk are in force.", errors=())
+            self._owe(firing=False, summary="The rules and runbooks on disk are in force.")
         return True
 
 
