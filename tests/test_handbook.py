@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -136,6 +138,28 @@ def test_the_switch_of_a_mounted_volume_is_seen(places: Places) -> None:
     (rules / "..data_tmp").rename(rules / "..data")
     assert picture(places) != before
     assert [rule.name for rule in read_handbook(places).rules.rules[:2]] == ["mine", "mounted"]
+
+
+class Restless(tuple[Path, ...]):
+    """Folders in which somebody writes whenever one looks at them."""
+
+    left = 0
+
+    def __iter__(self) -> Iterator[Path]:
+        if Restless.left:
+            Restless.left -= 1
+            (self[0] / "a.yaml").write_text(RULE.replace("mine", f"mine{Restless.left}"))
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("writes", [3, 99], ids=["for a moment", "on and on"])
+def test_files_that_change_while_they_are_read_are_read_again(places: Places, writes: int) -> None:
+    Restless.left = writes
+    found = read_handbook(replace(places, rules=Restless(places.rules)))
+    if writes == 99:
+        assert "change while they are read" in said(found)
+    else:
+        assert (found.errors, found.rules.rules[0].name) == ((), "mine0")
 
 
 def test_links_that_go_in_a_circle_and_pipes_do_not_hold_it_up(places: Places) -> None:
