@@ -22,13 +22,13 @@ from responder.config import Settings, read_section
 from responder.config import secrets as find_secrets
 from responder.engine import RunFn
 from responder.errors import ConfigError, StoreError
+from responder.handbook import Handbook, Places, read_handbook
 from responder.metrics import Metrics
 from responder.model import Incident
 from responder.plugins import Chosen, Parts, choose, open_parts
 from responder.ports import Chat, Clock, Ids, Model, Receiver, Surroundings, Tool
 from responder.redact import Redactor
-from responder.rules import RulesError, RuleSet, load, load_policy, page_everything
-from responder.runbooks import Library, load_library
+from responder.rules import RuleSet
 from responder.store.sqlite import SqliteStore, open_sqlite
 from responder.web.api import IncidentApi
 from responder.web.door import Door
@@ -38,12 +38,12 @@ from responder.workers.inbox import Inbox
 from responder.workers.mirror import MirrorChat
 from responder.workers.outbox import Outbox
 from responder.workers.people import People
+from responder.workers.reload import Reload
 from responder.workers.runs import Runs
 
 MAX_BODY = 64 << 20  # aiohttp's own cap; each receiver's is checked at the door
 LAG_EVERY_S = 0.5
 TRIM_EVERY_S = 60.0
-OWN_RULES = ("responder-oversized-body", "responder-unreadable-alert", "responder-test", "responder-watchdog-missing")
 log = structlog.stdlib.get_logger("app")
 
 
@@ -94,35 +94,21 @@ def shipped(name: str) -> Path:
     raise ConfigError(f"the shipped folder {name!r} is missing; install responder again")
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
-    """The rules and runbooks in force; `problem` says why they are not the ones on disk, or ""."""
-
-    rules: RuleSet
-    library: Library
-    problem: str = ""
+def places(settings: Settings) -> Places:
+    """Say where rules and runbooks are read from."""
+    return Places(settings.rules, settings.runbooks, shipped("rules"), shipped("runbooks"))
 
 
-def read_files(settings: Settings) -> Files:
-    """Read rules and runbooks; with a bad rule file everything pages as P1, and says so."""
-    library = load_library([shipped("runbooks"), *settings.runbooks])
-    for error in library.errors:
-        log.error("runbook left out", error=str(error))
-    for warning in library.warnings:
-        log.warning("runbooks", warning=warning)
-    paths = settings.rules or (shipped("rules"),)
-    policy_file = shipped("rules") / "policy.yaml"
-    try:
-        rules = load(paths, runbooks=library.runbooks.keys(), shipped=policy_file)
-        if not any(rule.name in OWN_RULES for rule in rules.rules):  # what we say of ourselves keeps its severity
-            rules = load(
-                [*paths, shipped("rules") / "10-responder.yaml"], runbooks=library.runbooks.keys(), shipped=policy_file
-            )
-    except RulesError as error:
-        problem = str(error)
-        log.error("rules are not usable; everything pages as P1", error=problem)
-        return Files(page_everything(problem, load_policy(policy_file)), library, problem)
-    return Files(rules, library)
+def read_files(settings: Settings) -> Handbook:
+    """Read rules and runbooks; what is wrong with them is in the log too."""
+    found = read_handbook(places(settings))
+    for error in found.errors:
+        log.error("rules and runbooks", error=str(error))
+    for warning in found.warnings:
+        log.warning("rules and runbooks", warning=warning)
+    if found.rules.degraded:
+        log.error("the rules are not usable; everything pages as P1")
+    return found
 
 
 @dataclass(slots=True)
@@ -161,6 +147,7 @@ class Daemon:
     store: SqliteStore
     people: People
     metrics: Metrics
+    reload: Reload
 
 
 def guarded(settings: Settings, receivers: Mapping[str, Receiver]) -> None:
@@ -181,8 +168,9 @@ async def run(
     *,
     ready: Callable[[Daemon], None] = lambda _: None,
     overrides: Overrides | None = None,
+    hangup: asyncio.Event | None = None,
 ) -> None:
-    """Open the parts, work until `stop`, drain, close the parts in reverse order.
+    """Open the parts, work until `stop`, drain, close the parts in reverse order; `hangup` asks for a reload.
 
     Raises: ConfigError, StoreError, OSError: what keeps it from starting, or the store breaking under way.
     """
@@ -202,7 +190,7 @@ async def run(
             parts = replace(parts, chats=over.chats)
         tools = parts.tools if over.tools is None else over.tools
         model = over.model or await opened.enter_async_context(llm.open_model(llm_settings, clock))
-        metrics = _metrics(parts, tools, files, llm_settings)
+        metrics = _metrics(parts, tools, llm_settings)
 
         def on_broken(why: str) -> None:
             broken.append(why)
@@ -220,32 +208,32 @@ async def run(
         )
         late.store = store
         redactor = Redactor(secrets_of(chosen, llm_settings, settings))
-        wired = _Wired(settings, files, store, parts, metrics, clock, ids, redactor)
+        reload = Reload(places(settings), files, store, clock, ids, metrics, watch_s=settings.watch_s, hangup=hangup)
+        opened.callback(reload.close)
+        wired = _Wired(settings, reload, store, parts, metrics, clock, ids, redactor)
         kinds = wired.kinds(tools, model, llm_settings)
         door = Door(parts.receivers, store, clock, ids, metrics)
-        people = People(store, lambda: files.rules, clock, metrics)
+        people = People(store, reload.rules, clock, metrics)
         server = open_server(
-            settings.host, settings.port, door, IncidentApi(store, people, settings.api, metrics),
+            settings.host, settings.port, door, IncidentApi(store, people, settings.api, metrics, reload),
             Health(store, metrics, clock), max_body=MAX_BODY, guard=over.guard,
         )  # fmt: skip
         port = await opened.enter_async_context(server)
-        ready(Daemon(port, store, people, metrics))
+        ready(Daemon(port, store, people, metrics, reload))
         await wired.work(stop, door, kinds, over.tick_s)
     if broken:
         raise StoreError(f"the disk failed under the store: {broken[0]}; restart after looking at it")
 
 
-def _metrics(parts: Parts, tools: Mapping[str, Tool], files: Files, llm_settings: llm.Settings) -> Metrics:
-    metrics = Metrics(
+def _metrics(parts: Parts, tools: Mapping[str, Tool], llm_settings: llm.Settings) -> Metrics:
+    return Metrics(
         receivers=list(parts.receivers),
         chats=[*parts.chats, *parts.mirrors],
         tools=list(tools),
         models=sorted(set(llm_settings.tiers().values())),
-        rules=[rule.name for rule in files.rules.rules] + [files.rules.backstop.name],
+        rules=(),  # those in force come with `Reload`
         version=responder.__version__,
     )
-    metrics.config_ok.set(0 if files.problem else 1)
-    return metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +241,7 @@ class _Wired:
     """The parts that the workers share."""
 
     settings: Settings
-    files: Files
+    reload: Reload
     store: SqliteStore
     parts: Parts
     metrics: Metrics
@@ -263,13 +251,13 @@ class _Wired:
 
     def rules(self) -> RuleSet:
         """The rules in force."""
-        return self.files.rules
+        return self.reload.rules()
 
     def hold_s(self, incident: Incident) -> float:
         """How long a recovery must hold: the runbook's longest `for`, else the policy's."""
-        runbook = self.files.library.runbooks.get(incident.runbook)
+        runbook = self.reload.library().runbooks.get(incident.runbook)
         own = [each.for_s for each in runbook.recovery if each.for_s is not None] if runbook else []
-        return max(own) if own else self.files.rules.policy.hold_s(incident.severity)
+        return max(own) if own else self.rules().policy.hold_s(incident.severity)
 
     def kinds(self, tools: Mapping[str, Tool], model: Model | None, llm_settings: llm.Settings) -> dict[str, RunFn]:
         """The two runs of an incident."""
@@ -277,7 +265,7 @@ class _Wired:
             model=model,
             no_model="no model key is configured",
             tools=tools,
-            library=lambda: self.files.library,
+            library=self.reload.library,
             rules=self.rules,
             record=self.store.record,
             spent_today=self.spent_today,
@@ -310,6 +298,7 @@ class _Wired:
             asyncio.create_task(inbox.run(stop), name="inbox"),
             asyncio.create_task(outbox.run(stop), name="outbox"),
             asyncio.create_task(runs.run(stop), name="runs"),
+            asyncio.create_task(self.reload.run(stop), name="reload"),
         ]
         beside = [asyncio.create_task(self._lag(), name="lag"), asyncio.create_task(self._trim(), name="trim")]
         stopped = asyncio.create_task(stop.wait())

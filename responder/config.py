@@ -70,6 +70,7 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     api: Api = Api()
     drain_s: float = 20.0  # how long work may finish after SIGTERM
     keep_bodies_s: float = 86400.0  # how long a moved body is kept
+    watch_s: float = Field(2.0, ge=0)  # between two looks at the files of rules and runbooks; 0 = SIGHUP and HTTP alone
     log_level: str = "info"
 
     @field_validator("listen")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Mapping
+import stat
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,14 @@ from responder.errors import FileError
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 20
+TOO_LARGE = f"larger than {MAX_BYTES >> 20} MiB; split it"
+_QUOTED = frozenset("'\"|>")  # or block: text as it stands
+_WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
+_NUMBER_BEGINS = frozenset("+-0123456789")
+_WHOLE = re.compile(r"[-+]?[0-9]{1,18}")
+_OCTAL = re.compile(r"[-+]?0[0-9]+")
+_FRACTION = re.compile(r"[-+]?[0-9]{1,18}\.[0-9]{1,18}")
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # as in YAML 1.1
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
 
 
@@ -45,86 +55,138 @@ def read_yaml(path: Path, text: str | None = None, *, first_line: int = 1) -> An
     """
     if text is None:
         text = read_text(path)
-    if len(text.encode("utf-8", "replace")) > MAX_BYTES:
-        raise FileError(str(path), 0, f"larger than {MAX_BYTES >> 20} MiB; split it")
-    shift = first_line - 1
+    if len(text) > MAX_BYTES or len(text.encode("utf-8", "replace")) > MAX_BYTES:
+        raise FileError(str(path), 0, TOO_LARGE)
+    odd = _UNPRINTABLE.search(text)
+    if odd is not None:
+        line = text.count("\n", 0, odd.start()) + first_line
+        raise FileError(str(path), line, f"not YAML: it holds the control character {ord(odd[0]):#04x}; remove it")
     try:
-        _refuse(path, text, shift)
-        node = yaml.compose(text, Loader=yaml.CSafeLoader)
+        return _Document(path, text, first_line).read()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        line = mark.line + 1 + shift if mark else 0
+        line = mark.line + first_line if mark else 0
         raise FileError(str(path), line, f"not YAML: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
         raise FileError(str(path), 0, f"not YAML: {error}") from error
-    return None if node is None else _plain(path, node, shift)
 
 
 def read_text(path: Path) -> str:
-    """Read a file of at most 1 MiB as UTF-8, with or without a byte order mark. Raises: FileError."""
+    """Read a file of at most 1 MiB as UTF-8, with or without a byte order mark; lines end in LF. Raises: FileError."""
+    raw = read_bytes(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise FileError(str(path), 0, f"larger than {MAX_BYTES >> 20} MiB; split it")
-        return path.read_text("utf-8-sig")
+        return raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        hint = "; it looks like UTF-16: save it as UTF-8" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+        message = f"not UTF-8: byte {error.start} is {raw[error.start]:#x}{hint}"
+        raise FileError(str(path), line, message) from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a regular file of at most 1 MiB, whole and as it was at one moment.
+
+    Raises: FileError: also for what is no file: a pipe's end would be waited for, a device's never come.
+    """
+    try:
+        _regular(path, path.stat())
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as opened:
+            before = _regular(path, os.fstat(opened.fileno()))  # it may be another by now
+            raw = opened.read(MAX_BYTES + 1)
+            after = os.fstat(opened.fileno())
     except OSError as error:
         raise FileError(str(path), 0, f"cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise FileError(str(path), 0, f"not UTF-8: byte {error.start} is {error.object[error.start]:#x}") from error
+    if len(raw) > MAX_BYTES:
+        raise FileError(str(path), 0, TOO_LARGE)
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise FileError(str(path), 0, "changed while it was read; read it again")
+    return raw
 
 
-def _refuse(path: Path, text: str, shift: int) -> None:
-    """Look at the events before any value is built: an alias bomb is refused before it can grow."""
-    depth = documents = 0
-    event: Any
-    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
-        line = event.start_mark.line + 1 + shift
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise FileError(str(path), line, "anchors and aliases are not allowed; write the value out")
-        if getattr(event, "tag", None):
-            raise FileError(str(path), line, f"tag {event.tag} is not allowed; remove it")
-        if isinstance(event, yaml.DocumentStartEvent):
-            documents += 1
-            if documents > 1:
-                raise FileError(str(path), line, "a second document begins; one document a file")
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise FileError(str(path), line, f"nested deeper than {MAX_DEPTH} levels")
-        if isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
+def _regular(path: Path, found: os.stat_result) -> os.stat_result:
+    if not stat.S_ISREG(found.st_mode):
+        what = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
+        raise FileError(str(path), 0, f"cannot be read: it is {what}")
+    return found
 
 
-def _plain(path: Path, node: yaml.Node, shift: int) -> Any:
-    if isinstance(node, yaml.MappingNode):
-        found = Located(node.start_mark.line + 1 + shift)
-        for key_node, value_node in node.value:
-            line = key_node.start_mark.line + 1 + shift
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise FileError(str(path), line, "a key must be plain text")
-            key = key_node.value
-            if key in found:
-                raise FileError(str(path), line, f"key {key!r} stands twice; the first is on line {found.lines[key]}")
-            found[key], found.lines[key] = _plain(path, value_node, shift), line
+class _Document:
+    """Builds plain values from the parser's events: an alias bomb is refused before anything can grow."""
+
+    def __init__(self, path: Path, text: str, first_line: int) -> None:
+        self._path, self._first_line = path, first_line
+        self._parser = yaml.CSafeLoader(text)
+        self._next: Callable[[], Any] = self._parser.get_event
+
+    def read(self) -> Any:
+        """Give the one document's value, None when there is none."""
+        try:
+            self._next()  # the stream's start
+            if type(self._next()) is yaml.StreamEndEvent:
+                return None
+            found = self._value(self._next(), 0)
+            self._next()  # the document's end
+            beyond = self._next()
+            if type(beyond) is not yaml.StreamEndEvent:
+                raise self._refused(beyond, "a second document begins; one document a file")
+            return found
+        finally:
+            self._parser.dispose()
+
+    def _value(self, event: Any, depth: int) -> Any:
+        self._check(event)
+        kind = type(event)
+        if kind is yaml.ScalarEvent:
+            return _scalar(event.value, event.style)
+        if depth >= MAX_DEPTH:
+            raise self._refused(event, f"nested deeper than {MAX_DEPTH} levels")
+        if kind is yaml.MappingStartEvent:
+            return self._mapping(event, depth + 1)
+        return self._sequence(depth + 1)
+
+    def _sequence(self, depth: int) -> list[Any]:
+        found: list[Any] = []
+        while type(event := self._next()) is not yaml.SequenceEndEvent:
+            found.append(self._value(event, depth))
         return found
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(path, item, shift) for item in node.value]
-    assert isinstance(node, yaml.ScalarNode)
-    return _scalar(node)
+
+    def _mapping(self, start: Any, depth: int) -> Located:
+        found = Located(self._line(start))
+        while type(event := self._next()) is not yaml.MappingEndEvent:
+            self._check(event)
+            if not isinstance(event, yaml.ScalarEvent):
+                raise self._refused(event, "a key must be plain text")
+            key: str = event.value
+            if key in found:
+                raise self._refused(event, f"key {key!r:.60} stands twice; the first is on line {found.lines[key]}")
+            found.lines[key] = self._line(event)
+            found[key] = self._value(self._next(), depth)
+        return found
+
+    def _check(self, event: Any) -> None:
+        """Refuse what YAML can do beyond plain values."""
+        if type(event) is yaml.AliasEvent or event.anchor:
+            raise self._refused(event, "anchors and aliases are not allowed; write the value out")
+        if event.tag:
+            raise self._refused(event, f"tag {event.tag:.60} is not allowed; remove it")
+
+    def _line(self, event: Any) -> int:
+        return int(event.start_mark.line) + self._first_line
+
+    def _refused(self, event: Any, message: str) -> FileError:
+        return FileError(str(self._path), self._line(event), message)
 
 
-def _scalar(node: yaml.ScalarNode) -> Any:
-    text = node.value
-    if node.style in ("'", '"', "|", ">"):  # quoted or block: text as it stands
+def _scalar(text: str, style: str | None) -> Any:
+    if style in _QUOTED:
         return text
-    if text in ("", "~", "null"):
-        return None
-    if text in ("true", "false"):
-        return text == "true"
-    if re.fullmatch(r"[-+]?[0-9]{1,18}", text) and not re.fullmatch(r"[-+]?0[0-9]+", text):
+    if text in _WORDS:
+        return _WORDS[text]
+    if text[0] not in _NUMBER_BEGINS:
+        return text
+    if _WHOLE.fullmatch(text) and not _OCTAL.fullmatch(text):
         return int(text)
-    if re.fullmatch(r"[-+]?[0-9]{1,18}\.[0-9]{1,18}", text):
-        return float(text)
-    return text
+    return float(text) if _FRACTION.fullmatch(text) else text
 
 
 def seconds(value: object) -> float:
@@ -145,4 +207,6 @@ def unknown_keys(path: Path, found: Mapping[str, object], known: set[str]) -> It
     """Yield an error for each key that nobody reads: a misspelt key must not pass in silence."""
     for key in found:
         if key not in known:
-            yield FileError(str(path), line_of(found, key), f"unknown key {key!r}; known: {', '.join(sorted(known))}")
+            yield FileError(
+                str(path), line_of(found, key), f"unknown key {key!r:.60}; known: {', '.join(sorted(known))}"
+            )

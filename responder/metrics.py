@@ -20,7 +20,8 @@ WEBHOOK_OUTCOMES = (
     "closing", "overload", "timeout", "broken", "too_large", "store",
 )  # fmt: skip
 MUTED_BY = ("silence", "maintenance", "inhibition", "heartbeat")
-MAX_RULES = 1000  # series of rule_hits; rules behind that are summed as "other"
+RELOADS = ("ok", "refused")
+MAX_RULES = 1000  # series of rule_hits, of rules that are gone too; rules behind that are summed as "other"
 _SECONDS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 14400)
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 
@@ -38,7 +39,8 @@ class Metrics:
         self.figures: dict[tuple[str, str], float] = {}
         self.now = 0.0
         self._chats, self._receivers = tuple(chats), tuple(receivers)
-        self._rules = tuple(rules)[:MAX_RULES]
+        self._revision = ""
+        self._rules: dict[str, float] = {}  # name -> its hits before it had a series: those stay with "other"
         reg = self.registry
         self._webhooks = Counter(
             "responder_webhooks", "Requests at the webhook door.", ["receiver", "outcome"], registry=reg
@@ -65,9 +67,11 @@ class Metrics:
         self.commit = Histogram("responder_store_commit_seconds", "Group commits.", buckets=_FAST, registry=reg)
         self.loop_lag = Gauge("responder_loop_lag_seconds", "How late the event loop runs.", registry=reg)
         self.config_ok = Gauge("responder_config_ok", "1 while the files in use are the ones on disk.", registry=reg)
+        self.reloads = Counter("responder_config_reloads", "Reloads, by outcome.", ["outcome"], registry=reg)
         Gauge("responder_build_info", "Always 1.", ["version"], registry=reg).labels(version).set(1)
         self._doors: dict[tuple[str, str], Counter] = {}  # series by label values: a look-up each request would show
         self._zero(receivers, tools, models)
+        self.use_rules(rules)
         reg.register(_Figures(self))
 
     def _zero(self, receivers: Sequence[str], tools: Sequence[str], models: Sequence[str]) -> None:
@@ -78,6 +82,7 @@ class Metrics:
             (self._webhooks, product(receivers, WEBHOOK_OUTCOMES)),
             (self.tool_calls, product(tools, ("ok", "no_data", "unavailable", "refused"))),
             (self.phases, product(phases, ("done", "timeout", "failed", "skipped"))),
+            (self.reloads, product(RELOADS)),
             (self.steps, product(("turn", "tool", "check", "phase", "other"))),
             (self.llm_requests, product(models, ("ok", "transient", "permanent", "budget"))),
             (self.llm_tokens, product(models, tokens)),
@@ -86,6 +91,13 @@ class Metrics:
         for metric, label_sets in made:
             for labels in label_sets:
                 metric.labels(*labels)
+
+    def use_rules(self, names: Sequence[str], revision: str = "") -> None:
+        """Give each rule of a new rule set a series; those of rules that are gone stay, because counters never end."""
+        self._revision = revision
+        for name in names:
+            if name not in self._rules and name != "other" and len(self._rules) < MAX_RULES:
+                self._rules[name] = self.figures.get(("rule_hits", name), 0.0)
 
     def webhook(self, receiver: str, outcome: str) -> None:
         """Count one request at the door."""
@@ -112,12 +124,16 @@ class Metrics:
             now.add_metric([kind], figure(("muted_now", kind), 0.0))
         yield from (muted, now)
         hits = CounterMetricFamily("responder_rule_hits", "Alerts that a rule decided.", labels=["rule"])
-        known = {rule: figure(("rule_hits", rule), 0.0) for rule in self._rules if rule != "other"}
+        known = {rule: figure(("rule_hits", rule), 0.0) - before for rule, before in self._rules.items()}
         for rule, n in known.items():
             hits.add_metric([rule], n)
         total = sum(n for (name, _), n in self.figures.items() if name == "rule_hits")
         hits.add_metric(["other"], total - sum(known.values()))
         yield hits
+        if self._revision:
+            info = GaugeMetricFamily("responder_rules_info", "Always 1: the rules in force.", labels=["revision"])
+            info.add_metric([self._revision], 1)
+            yield info
         yield from self._incidents()
         posts = CounterMetricFamily("responder_posts", "Messages to chats.", labels=["chat", "outcome"])
         for chat in self._chats:

@@ -89,8 +89,8 @@ REFUSED: dict[str, tuple[str, int, str]] = {
     "too deep": ("[" * 30 + "]" * 30, 1, "deeper"),
     "a tab": ("a:\n\tb: 1\n", 2, "not YAML"),
     "unbalanced": ("a: [1, 2\n", 2, "not YAML"),
-    "a nul": ("a: b\0c\n", 0, "not YAML"),
-    "a control character": ("a: \x07\n", 0, "not YAML"),
+    "a nul": ("x: y\na: b\0c\n", 2, "control character 0x00"),
+    "a control character": ("a: \x07\n", 1, "control character 0x07"),
     "a colon too many": ("a: b: c\n", 1, "not YAML"),
 }
 

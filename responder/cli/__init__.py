@@ -62,6 +62,8 @@ def _daemon_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     one.add_argument("--severity", choices=[*map(str, Severity)], default="P3")
     one.add_argument("--resolve", action="store_true", help="end the test alert again")
     _client(one)
+    one = _add(commands, "reload", daemon.reload, "rules and runbooks anew, in the running daemon; says what is wrong")
+    _client(one)
 
 
 def _file_commands(commands: _Commands[argparse.ArgumentParser]) -> None:

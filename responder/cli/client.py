@@ -20,6 +20,7 @@ from responder.store.sqlite import alerts, files, reads
 
 TIMEOUT_S = 15.0
 PAGE = 1000  # stored alerts asked for at once
+UNPROCESSABLE = 422
 
 
 class Unreachable(PermanentError):
@@ -46,6 +47,10 @@ class Client:
     def post(self, path: str, body: object = None, *, token: str | None = None) -> dict[str, Any]:
         """Send JSON and give the answer. Raises: Unreachable, PermanentError."""
         return self._call("POST", path, json=body or {}, token=token)
+
+    def reload(self) -> dict[str, Any]:
+        """Ask for a reload; gives the answer also when it was refused for what stands in the files (`errors`)."""
+        return self._call("POST", "/-/reload", also=UNPROCESSABLE, json={})
 
     def incidents(self, *, statuses: list[str], severities: list[str], limit: int) -> dict[str, Any]:
         """List incidents from the daemon, or from the file."""
@@ -116,10 +121,13 @@ class Client:
             )
         return connection
 
-    def _call(self, method: str, path: str, *, token: str | None = None, **arguments: Any) -> dict[str, Any]:
-        return asyncio.run(self._ask(method, path, token if token is not None else self._token, arguments))
+    def _call(
+        self, method: str, path: str, *, token: str | None = None, also: int = 0, **arguments: Any
+    ) -> dict[str, Any]:
+        """Make one request; `also` is a status that is an answer too."""
+        return asyncio.run(self._ask(method, path, token if token is not None else self._token, also, arguments))
 
-    async def _ask(self, method: str, path: str, token: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    async def _ask(self, method: str, path: str, token: str, also: int, arguments: dict[str, Any]) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         try:
@@ -128,7 +136,7 @@ class Client:
                 http.request(method, self.url + path, **arguments) as answer,
             ):
                 text = await answer.text()
-                if answer.status >= 400:  # noqa: PLR2004 - the HTTP border
+                if answer.status >= 400 and answer.status != also:  # noqa: PLR2004 - the HTTP border
                     _refused(answer.status, text)
                 found: dict[str, Any] = await answer.json(content_type=None)
                 return found

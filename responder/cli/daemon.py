@@ -17,7 +17,7 @@ from responder import app, config, llm, logs, plugins
 from responder import demo as recorded
 from responder.cli import show as draw
 from responder.cli.client import Client
-from responder.errors import PermanentError
+from responder.errors import FileError, PermanentError
 from responder.redact import Redactor
 
 FIRE_WAITS_S = 15.0
@@ -41,16 +41,34 @@ def run(parsed: Namespace) -> int:
 
 
 async def _serve(settings: config.Settings) -> None:
-    stop = asyncio.Event()
+    stop, hangup = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, hangup.set)  # from the first moment on: unheard it would end us
 
     def ready(daemon: app.Daemon) -> None:
         log.info("ready", listen=f"{settings.host}:{daemon.port}", store=settings.store)
 
-    await app.run(settings, stop, ready=ready)
+    await app.run(settings, stop, ready=ready, hangup=hangup)
     log.info("stopped")
+
+
+def reload(parsed: Namespace) -> int:
+    """Have the daemon take the files on disk into force; prints its answer, or what is wrong with them."""
+    found = Client(parsed).reload()
+    if parsed.json:
+        draw.as_json(found)
+    elif "errors" in found:
+        for each in found["errors"]:
+            draw.say(f"error: {FileError(each['file'], each['line'], each['reason'])}", "red")
+        draw.say(found["error"], "bold red")
+    else:
+        for warning in found["warnings"]:
+            draw.say(f"warning: {warning}", "yellow")
+        said = "reloaded" if found["changed"] else "nothing has changed"
+        draw.say(f"{said}: {found['rules']} rules, {found['runbooks']} runbooks, revision {found['revision']}")
+    return 1 if "errors" in found else 0
 
 
 def demo(parsed: Namespace) -> int:

@@ -15,16 +15,17 @@ from typing import Any
 import orjson
 
 from responder import config, plugins
-from responder.app import SystemClock, SystemIds, guarded, read_files, shipped
+from responder.app import SystemClock, SystemIds, guarded, places, shipped
 from responder.cli import show as draw
 from responder.cli.client import Client
 from responder.errors import ConfigError, FileError, PayloadError
+from responder.handbook import read_handbook
 from responder.integrations.alertmanager import Alertmanager, Settings
 from responder.llm import Settings as LlmSettings
-from responder.model import Alert, Severity, identify
+from responder.model import Alert, identify
 from responder.ports import Surroundings
 from responder.record import number
-from responder.rules import Explanation, RulesError, RuleSet, load
+from responder.rules import Explanation
 from responder.rules.matchers import MatcherError, parse
 from responder.runbooks import Library, load_library
 
@@ -33,25 +34,15 @@ _WRITTEN = re.compile(r"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)?\s*(\{.*\})?\s*", re.DOTAL
 
 def check(parsed: Namespace) -> int:
     """Read everything that `run` would read, and say what is wrong with it."""
-    errors: list[str] = []
-    warnings: list[str] = []
     try:
         settings = config.load(parsed.config)
         asyncio.run(_doors(settings, plugins.choose(settings)))
         config.read_section(LlmSettings, "llm", settings.llm)
     except (ConfigError, FileError) as error:
         return _report([str(error)], [], parsed.json)
-    library = _library(settings)
-    errors += map(str, library.errors)
-    warnings += library.warnings
-    try:
-        paths = settings.rules or (shipped("rules"),)
-        rules = load(paths, runbooks=library.runbooks.keys(), shipped=shipped("rules") / "policy.yaml")
-        warnings += map(str, (*rules.warnings, *rules.policy.outdated(datetime.now(UTC))))
-        errors += _chains(rules, library)
-    except RulesError as error:
-        errors += map(str, error.errors)
-    return _report(errors, warnings, parsed.json)
+    found = read_handbook(places(settings))
+    over = map(str, found.rules.policy.outdated(datetime.now(UTC)))
+    return _report([str(error) for error in found.errors], [*found.warnings, *over], parsed.json)
 
 
 async def _doors(settings: config.Settings, chosen: list[plugins.Chosen]) -> None:
@@ -59,14 +50,6 @@ async def _doors(settings: config.Settings, chosen: list[plugins.Chosen]) -> Non
     receivers = [each for each in chosen if each.section == "receivers"]
     async with plugins.open_parts(receivers, Surroundings(SystemClock(), SystemIds())) as parts:
         guarded(settings, parts.receivers)
-
-
-def _chains(rules: RuleSet, library: Library) -> list[str]:
-    """Name the severities whose chain does not exist."""
-    named = {severity: rules.policy.of(severity).chain for severity in Severity}
-    known = ", ".join(sorted(library.chains))
-    missing = [(severity, chain) for severity, chain in named.items() if chain not in library.chains]
-    return [f"policy: {severity}: no chain {chain!r}; known: {known}" for severity, chain in missing]
 
 
 def _report(errors: list[str], warnings: list[str], as_json: bool) -> int:
@@ -85,7 +68,10 @@ def explain(parsed: Namespace) -> int:
     """Say how a body's alerts, one alert, or an incident are decided."""
     if parsed.what.upper().startswith("INC-"):
         return _explain_incident(parsed)
-    rules = read_files(config.load(parsed.config)).rules
+    book = read_handbook(places(config.load(parsed.config)))
+    for error in book.errors:
+        sys.stderr.write(f"error: {error}\n")
+    rules = book.rules
     alerts = [written] if (written := written_alert(parsed.what)) else read_alerts(parsed.what)
     if not alerts:
         raise PayloadError(f"{parsed.what} holds no alert")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from responder.errors import FileError, ResponderError
 from responder.files import line_of, seconds, unknown_keys
 from responder.model import Severity
-from responder.rules.matchers import Matcher, MatcherError, parse
+from responder.rules.matchers import MAX_MATCHERS, Matcher, MatcherError, Regexes, parse
 
 MAX_NAME_CHARS = 120
 MAX_COMMENT_CHARS = 500
+MAX_MISTAKES = 1000  # that are kept; nobody reads more, and a hostile file could hold a million
 _CHANNEL = re.compile(r"[^\s{}$<>`]{1,80}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?([Zz]|[+-]\d\d:\d\d)")
 _SEV = {"1": "P0", "2": "P1", "3": "P2 or P3", "4": "P3"}
@@ -29,6 +31,24 @@ class RulesError(ResponderError):
         """Say them all, a line each."""
         super().__init__("\n".join(str(error) for error in errors))
         self.errors = list(errors)
+
+
+class Mistakes(list[FileError]):
+    """The mistakes found so far; what comes after the first thousand is not kept."""
+
+    @property
+    def full(self) -> bool:
+        """Whether reading on is of no use."""
+        return len(self) >= MAX_MISTAKES
+
+    def append(self, error: FileError) -> None:
+        """Keep one more, if there is room."""
+        if not self.full:
+            super().append(error)
+
+    def extend(self, errors: Iterable[FileError]) -> None:
+        """Keep those that there is room for; the others are not even made."""
+        super().extend(islice(errors, MAX_MISTAKES - len(self)))
 
 
 class Fields:
@@ -78,12 +98,16 @@ class Fields:
             self.wrong(key, f"{key}: '...' is not supported; name the labels")
         return tuple(dict.fromkeys(names))
 
-    def matchers(self, key: str) -> tuple[Matcher, ...]:
-        """Read a list of matchers, all of which must match; () when it is not there."""
+    def matchers(self, key: str, regexes: Regexes | None = None) -> tuple[Matcher, ...]:
+        """Read a list of matchers, all of which must match; () when it is not there. Args: regexes: of the load."""
         found: list[Matcher] = []
-        for text in self.texts(key):
+        texts = self.texts(key)
+        if len(texts) > MAX_MATCHERS:
+            self.wrong(key, f"{key} holds {len(texts)} matchers; at most {MAX_MATCHERS}")
+            return ()
+        for text in texts:
             try:
-                matchers = parse(text)
+                matchers = parse(text, regexes)
             except MatcherError as error:
                 self.wrong(key, f"{key} {text!r:.100}: {error}")
                 continue

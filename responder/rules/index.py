@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -10,6 +11,9 @@ from responder.rules.prefilter import Prefilter
 
 MAX_REMEMBERED = 100_000  # values and positions kept by one screen; then it forgets them all
 MAX_VALUE_CHARS = 200  # a longer value is not remembered: strangers write them
+MAX_PREFIX_CHARS = 16
+# A regex that begins with plain letters; an alternation after them only within one group: "A|B" begins with neither.
+_PREFIXED = re.compile(r"([A-Za-z0-9_:-]+)(?:\([^()\[\]\\]*\))?[^|]*", re.DOTALL)
 MANY = 16  # rules that ask for the same value; beyond it another label divides them
 
 Test = tuple[str, Callable[[str], bool]]  # a label and what it must pass
@@ -125,13 +129,24 @@ class _Screen:
 
     def __init__(self) -> None:
         self._members: list[tuple[int, tuple[Callable[[str], bool], ...]]] = []
-        self._filter = Prefilter()
+        self._starting: dict[str, list[int]] = {}  # what a value must begin with -> members
+        self._lengths: list[int] = []  # of those beginnings
+        self._filter = Prefilter()  # for the others: it costs memory, and sees texts inside
+        self._filtered: list[int] = []  # position in the filter -> member
         self._known: dict[str, list[int]] = {}
         self._size = 0  # values and positions in `_known`
 
     def add(self, at: int, matchers: Sequence[Matcher]) -> None:
+        member = len(self._members)
         self._members.append((at, tuple(matcher.test for matcher in matchers)))
-        self._filter.add(next((matcher.value for matcher in matchers if matcher.operator == "=~"), None))
+        regexes = [matcher.value for matcher in matchers if matcher.operator == "=~"]
+        start = max(map(beginning, regexes), key=len, default="")
+        if start:
+            self._starting.setdefault(start, []).append(member)
+            self._lengths = sorted({len(start), *self._lengths})
+        else:
+            self._filtered.append(member)
+            self._filter.add(regexes[0] if regexes else None)
 
     def close(self) -> None:
         """Say that all are added."""
@@ -142,8 +157,11 @@ class _Screen:
         if known is not None:
             return known
         found: list[int] = []
-        for near in self._filter.possible(value):
-            at, tests = self._members[near]
+        near = [self._filtered[at] for at in self._filter.possible(value)]
+        for length in self._lengths:
+            near += self._starting.get(value[:length], ()) if len(value) >= length else ()
+        for member in near:
+            at, tests = self._members[member]
             for test in tests:  # for a new name most of the cost of a decision: plain loops are the fastest
                 if not test(value):
                     break
@@ -156,3 +174,14 @@ class _Screen:
                 self._size = len(found) + 1
             self._known[value] = found
         return found
+
+
+def beginning(pattern: str) -> str:
+    """Give plain text that every value which a regex accepts begins with, "" where none is easily seen."""
+    match = _PREFIXED.fullmatch(pattern)
+    if match is None:
+        return ""
+    plain = match[1]
+    if pattern[len(plain) : len(plain) + 1] in ("*", "?", "{"):  # the last letter need not be there
+        plain = plain[:-1]
+    return plain[:MAX_PREFIX_CHARS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 from responder.errors import FileError
 from responder.files import line_of, read_yaml
 from responder.rules.classify import RESERVED_NAMES, RuleSet
-from responder.rules.fields import Fields, RulesError
+from responder.rules.fields import Fields, Mistakes, RulesError
+from responder.rules.matchers import Regexes
 from responder.rules.policy import Policy
 from responder.rules.read_policy import FILE_NAME, read_policy
 from responder.rules.read_rule import read_rule
@@ -27,15 +29,23 @@ class _Reading:
     runbooks: Collection[str] | None
     rules: list[Rule] = field(default_factory=list)
     names: dict[str, Rule] = field(default_factory=dict)
-    errors: list[FileError] = field(default_factory=list)
+    errors: Mistakes = field(default_factory=Mistakes)
+    regexes: Regexes = field(default_factory=Regexes)
     warnings: list[FileError] = field(default_factory=list)
 
 
-def load(paths: Sequence[Path], *, runbooks: Collection[str] | None = None, shipped: Path | None = None) -> RuleSet:
+def load(
+    paths: Sequence[Path],
+    *,
+    runbooks: Collection[str] | None = None,
+    shipped: Path | None = None,
+    own: Path | None = None,
+) -> RuleSet:
     """Read all rules, files of a folder in the order of their names.
 
     Args: paths: folders and files; runbooks: the names that exist, None = do not check; shipped: the rules folder (or
-        `policy.yaml`) that serves when no path holds a policy of its own.
+        `policy.yaml`) that serves when no path holds a policy of its own; own: a file of rules about ourselves, put
+        first when no path holds any of them.
     Returns: the rules; what is allowed and yet looks wrong is in its `warnings`.
     Raises: RulesError: with every mistake of all files.
     """
@@ -43,6 +53,8 @@ def load(paths: Sequence[Path], *, runbooks: Collection[str] | None = None, ship
     rule_files, policies = _files(paths, reading)
     for path in rule_files:
         _read_file(path, reading)
+    if own is not None:
+        _add_own(own, reading)
     policy = _policy(policies, shipped, reading)
     _ask_for_hours(policy, reading)
     if reading.errors:
@@ -64,9 +76,14 @@ def _files(paths: Sequence[Path], reading: _Reading) -> tuple[list[Path], list[P
     rules: dict[Path, Path] = {}
     policies: dict[Path, Path] = {}
     for path in paths:
-        found = list(_folder(path, reading)) if path.is_dir() else [path]
+        try:
+            found = list(_folder(path, reading)) if path.is_dir() else [path]
+        except OSError as error:
+            reading.errors.append(FileError(str(path), 0, f"cannot be read: {error.strerror}"))
+            continue
         for file in found:
-            (policies if file.name == FILE_NAME else rules).setdefault(file.resolve(), file)
+            real = Path(os.path.realpath(file))  # unlike `resolve` it bears links that go in a circle
+            (policies if file.name == FILE_NAME else rules).setdefault(real, file)
         if not found:
             reading.errors.append(FileError(str(path), 0, "holds no rule file (*.yaml); is it the right folder?"))
     return list(rules.values()), list(policies.values())
@@ -76,13 +93,12 @@ def _folder(path: Path, reading: _Reading) -> Iterator[Path]:
     for entry in sorted(path.iterdir(), key=lambda entry: entry.name):
         if entry.name.startswith("."):  # an editor's copies, a mounted volume's own folders
             continue
-        if entry.is_dir():
-            if entry.name != TESTS and any(inner.suffix in SUFFIXES for inner in entry.iterdir()):
-                reading.warnings.append(
-                    FileError(str(entry), 0, "folders in a rules folder are not read; name it in rules:")
-                )
-        elif entry.suffix in SUFFIXES:
+        if entry.suffix in SUFFIXES:
             yield entry
+        elif entry.name != TESTS and entry.is_dir() and any(inner.suffix in SUFFIXES for inner in entry.iterdir()):
+            reading.warnings.append(
+                FileError(str(entry), 0, "folders in a rules folder are not read; name it in rules:")
+            )
 
 
 def _read_file(path: Path, reading: _Reading) -> None:
@@ -95,8 +111,20 @@ def _read_file(path: Path, reading: _Reading) -> None:
         reading.warnings.append(FileError(str(path), 0, "the file is empty: it holds no rules"))
         return
     for item, line in _items(path, found, reading):
-        rule = read_rule(path, item, reading.errors, runbooks=reading.runbooks, line=line)
+        rule = read_rule(path, item, reading.errors, runbooks=reading.runbooks, line=line, regexes=reading.regexes)
         _keep(rule, path, reading)
+        if reading.errors.full:
+            return
+
+
+def _add_own(path: Path, reading: _Reading) -> None:
+    """Read the rules about ourselves, unless the user has rules of these names: then each of them is his."""
+    ours = _Reading(reading.runbooks)
+    _read_file(path, ours)
+    if ours.names.keys().isdisjoint(reading.names):
+        reading.rules[:0] = ours.rules  # before a catch-all of the user's, which would make little of them
+        reading.names |= ours.names
+        reading.errors.extend(ours.errors)
 
 
 def _items(path: Path, found: Any, reading: _Reading) -> Iterator[tuple[Any, int]]:

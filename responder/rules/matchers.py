@@ -10,13 +10,14 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import re2
 
 from responder.errors import ResponderError
 
 MAX_REGEX_BYTES = 1 << 20  # of memory for one compiled regex; a bigger one is refused
+MAX_MATCHERS = 1000  # in one text, and in one rule
+MAX_STEPS = 1_000_000  # of all regexes of one load together, 16 bytes each; plain ones have about 20
 MAX_SHOWN_CHARS = 80
 OPERATORS = ("=~", "!~", "!=", "=")
 
@@ -27,7 +28,6 @@ _CLASSIC = re.compile(
 _RESERVED = frozenset("{}!=~,\\\"'`")  # what only quotes may hold in the UTF-8 grammar
 _PLAIN_WORDS = re.compile(r"[A-Za-z0-9_ :/@%,-]+(?:\|[A-Za-z0-9_ :/@%,-]+)*")  # a regex that is only a list of words
 _GO_ESCAPE = re.compile(r'\\([abfnrtv\\"]|[0-3][0-7]{2}|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})|\\')
-_BYTE = re.compile(r"(?s)(?:[^\\]|\\[^C])*\\C")  # RE2 for C++ knows it, RE2 for Go does not
 _GO_LETTERS = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\", '"': '"'}
 
 
@@ -84,55 +84,80 @@ def show(text: str) -> str:
     return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in plain) + '"'
 
 
-def parse(text: str) -> tuple[Matcher, ...]:
+Tests = tuple[Callable[[str], bool], Callable[[str], bool]]  # what accepts a label's value, and what refuses it
+
+
+class Regexes:
+    """The regexes of one load: each is compiled once, and together they stay small."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._known: dict[str, Tests] = {}
+        self._steps = 0
+
+    def tests(self, pattern: str, column: int) -> Tests:
+        """Give what accepts and what refuses a value: the whole value must match, as in Alertmanager.
+
+        Raises: MatcherError: it does not compile, or they are too many or too large.
+        """
+        known = self._known.get(pattern)
+        if known is not None:
+            return known
+        words = _words(pattern)
+        if words is not None:
+            tests: Tests = words.__contains__, lambda value: value not in words
+        else:
+            if self._steps > MAX_STEPS:
+                message = "the regexes up to here are too large together; write plain words, or fewer repetitions"
+                raise MatcherError(column, message)
+            tests = self._compiled(pattern, column)
+        self._known[pattern] = tests
+        return tests
+
+    def _compiled(self, pattern: str, column: int) -> Tests:
+        if "\\C" in pattern.replace("\\\\", ""):  # RE2 for C++ knows it, RE2 for Go does not
+            reason = "Alertmanager's has no \\C, which is half a letter"
+            raise MatcherError(column, f"{show(pattern)} is not a regex: {reason}")
+        options = re2.Options()
+        options.max_mem = MAX_REGEX_BYTES
+        options.log_errors = False
+        options.never_capture = True  # only whether it matches is asked for: half the time
+        try:
+            compiled = re2.compile(pattern, options)
+        except (re2.error, UnicodeEncodeError) as error:
+            reason = str(error.args[0].decode() if isinstance(error.args[0], bytes) else error)
+            hint = "; RE2 has no look-around and no back-references" if "(?" in reason or "escape" in reason else ""
+            raise MatcherError(column, f"{show(pattern)} is not a regex: {reason[:200]}{hint}") from error
+        self._steps += compiled.programsize
+        whole = compiled.fullmatch
+        return (
+            lambda value: whole(value.encode("utf-8", "replace")) is not None,
+            lambda value: whole(value.encode("utf-8", "replace")) is None,
+        )
+
+
+def parse(text: str, regexes: Regexes | None = None) -> tuple[Matcher, ...]:
     """Read `a="b"`, or a list of matchers with or without braces, as Alertmanager does.
 
+    Args: regexes: of the load that the text belongs to.
     Returns: one Matcher each, in order; () for an empty text or `{}`.
     Raises: MatcherError: neither grammar can read it, or a regex does not compile.
     """
-    found = _classic(text)
-    return tuple(_matcher(*parts) for parts in (_Utf8(text).read() if found is None else found))
+    found, regexes = _classic(text), regexes or Regexes()
+    return tuple(_matcher(*parts, regexes) for parts in (_Utf8(text).read() if found is None else found))
 
 
-def _matcher(name: str, operator: str, value: str, column: int) -> Matcher:
+def _matcher(name: str, operator: str, value: str, column: int, regexes: Regexes) -> Matcher:
     if operator == "=":
         return Matcher(name, operator, value, value.__eq__)
     if operator == "!=":
         return Matcher(name, operator, value, value.__ne__)
-    accepts, refuses = _tests(value, column)
+    accepts, refuses = regexes.tests(value, column)
     return Matcher(name, operator, value, accepts if operator == "=~" else refuses)
 
 
 def _words(pattern: str) -> frozenset[str] | None:
     return frozenset(pattern.split("|")) if _PLAIN_WORDS.fullmatch(pattern) else None
-
-
-def _tests(pattern: str, column: int) -> tuple[Callable[[str], bool], Callable[[str], bool]]:
-    if _BYTE.match(pattern):
-        raise MatcherError(column, f"{show(pattern)} is not a regex: Alertmanager's has no \\C, which is half a letter")
-    try:
-        return _compiled(pattern)
-    except (re2.error, UnicodeEncodeError) as error:
-        reason = str(error.args[0].decode() if isinstance(error.args[0], bytes) else error)
-        hint = "; RE2 has no look-around and no back-references" if "(?" in reason or "escape" in reason else ""
-        raise MatcherError(column, f"{show(pattern)} is not a regex: {reason}{hint}") from error
-
-
-@lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> tuple[Callable[[str], bool], Callable[[str], bool]]:
-    """Give what accepts and what refuses a value: the whole value must match, as in Alertmanager."""
-    words = _words(pattern)
-    if words is not None:
-        return words.__contains__, lambda value: value not in words
-    options = re2.Options()
-    options.max_mem = MAX_REGEX_BYTES
-    options.log_errors = False
-    options.never_capture = True  # only whether it matches is asked for: half the time
-    whole = re2.compile(pattern, options).fullmatch
-    return (
-        lambda value: whole(value.encode("utf-8", "replace")) is not None,
-        lambda value: whole(value.encode("utf-8", "replace")) is None,
-    )
 
 
 _Parts = tuple[str, str, str, int]  # name, operator, value, column of the value
@@ -145,6 +170,8 @@ def _classic(text: str) -> list[_Parts] | None:
     pieces = list(_split(text, start, end))
     if not text[pieces[-1][0] : pieces[-1][1]].strip():
         pieces.pop()  # a last comma, or nothing at all
+    if len(pieces) > MAX_MATCHERS:
+        raise MatcherError(pieces[MAX_MATCHERS][0] + 1, f"too many matchers; at most {MAX_MATCHERS}")
     found: list[_Parts] = []
     for first, last in pieces:
         match = _CLASSIC.fullmatch(text, first, last)
@@ -157,6 +184,9 @@ def _classic(text: str) -> list[_Parts] | None:
 
 def _split(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     """Cut at the commas that stand outside quotes."""
+    if "," not in text:
+        yield start, end
+        return
     quoted = escaped = False
     for at in range(start, end):
         char = text[at]
@@ -172,6 +202,9 @@ def _split(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 def _unescape(raw: str) -> str | None:
     r"""Undo `\"`, `\\` and `\n`; any other backslash stands for itself. None when quotes are not in pairs."""
     quoted = raw.startswith('"')
+    if "\\" not in raw and raw.count('"') == 2 * quoted:  # nearly all
+        inside = raw[1:-1] if quoted else raw
+        return inside if not quoted or raw.endswith('"') else None
     body = raw[1:] if quoted else raw
     out: list[str] = []
     at = 0
@@ -199,6 +232,8 @@ class _Utf8:
         braces = self._take("{")
         found: list[_Parts] = []
         while self._peek() not in ("", "}"):
+            if len(found) == MAX_MATCHERS:
+                raise self._error(f"too many matchers; at most {MAX_MATCHERS}")
             found.append(self._one())
             if not self._take(","):
                 break

@@ -10,6 +10,7 @@ from responder.errors import FileError
 from responder.files import line_of
 from responder.model import Severity
 from responder.rules.fields import Fields
+from responder.rules.matchers import Regexes
 from responder.rules.rule import Raise, Rule, SeverityFrom, fold
 
 LABELS = "labels"  # of `continue`: only to the rules that read a severity label
@@ -21,10 +22,13 @@ CONDITIONS = (
 )
 
 
-def read_rule(path: Path, found: Any, errors: list[FileError], *, runbooks: Collection[str] | None, line: int) -> Rule:
+def read_rule(
+    path: Path, found: Any, errors: list[FileError], *, runbooks: Collection[str] | None, line: int, regexes: Regexes
+) -> Rule:
     """Read one rule; what is wrong with it is added to `errors`.
 
-    Args: runbooks: the names that exist, None when nobody knows; line: of the list, for an entry that is no mapping.
+    Args: runbooks: the names that exist, None when nobody knows; line: of the list, for an entry that is no mapping;
+        regexes: those of this load.
     """
     fields = Fields(path, found, errors, what="a rule", line=line)
     name = fields.text("name")
@@ -38,7 +42,7 @@ def read_rule(path: Path, found: Any, errors: list[FileError], *, runbooks: Coll
     labels_only = fields.found.get("continue") == LABELS
     return Rule(
         name=name,
-        matchers=fields.matchers("match"),
+        matchers=fields.matchers("match", regexes),
         severity=severity or Severity.P2,
         raises=tuple(_raises(fields, severity)),
         runbook=_runbook(fields, runbooks),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from responder.errors import FileError
-from responder.files import MAX_BYTES, Located, read_yaml
+from responder.files import Located, read_text, read_yaml
 from responder.runbooks.mojibake import repair
 
 _FENCE = "---"
@@ -155,14 +155,7 @@ def _loose_value(key: str, lines: list[str]) -> object:
 
 
 def _read(path: Path) -> str:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise FileError(str(path), 0, f"larger than {MAX_BYTES >> 20} MiB; split it")
-        text = path.read_text("utf-8-sig")
-    except OSError as error:
-        raise FileError(str(path), 0, f"cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise FileError(str(path), 0, f"not UTF-8: byte {error.start} is {error.object[error.start]:#x}") from error
+    text = read_text(path)
     if "\x00" in text:
         line = text[: text.index("\x00")].count("\n") + 1
         raise FileError(str(path), line, "a NUL character; no text has one, and no database keeps it")

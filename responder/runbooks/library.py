@@ -221,8 +221,13 @@ def _check_warnings(library: Library, tools: Collection[str] | None) -> Iterator
 
 
 def _exists(folder: Path, library: Library) -> bool:
-    if not folder.is_dir():
-        library.errors.append(FileError(str(folder), 0, "no such folder of runbooks"))
+    try:
+        if not folder.is_dir():
+            library.errors.append(FileError(str(folder), 0, "no such folder of runbooks"))
+            return False
+        next(folder.iterdir(), None)  # a search would pass over a folder that cannot be read in silence
+    except OSError as error:
+        library.errors.append(FileError(str(folder), 0, f"cannot be read: {error.strerror}"))
         return False
     return True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from hmac import compare_digest
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from aiohttp import web
@@ -17,6 +17,7 @@ from responder.model import Severity, Status
 from responder.ports import Store
 from responder.record import brief_json, full_json, ledger_json, listed_json, number
 from responder.workers.people import People
+from responder.workers.reload import Outcome
 
 MAX_PAGE = 200
 MAX_ALERTS = 1000  # a page of stored alerts: about a megabyte
@@ -24,15 +25,23 @@ BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 LOCAL_PERSON = "someone on this machine"
 LOCAL_MAY = ("read", "ack")
+MAX_MISTAKES = 200  # named in one answer
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class IncidentApi:
-    """`/api/...`. A refusal is JSON `{"error": text}` that says what to do."""
+class Reloads(Protocol):
+    """Takes the files on disk into force."""
 
-    def __init__(self, store: Store, people: People, api: Api, metrics: Any) -> None:
+    async def reload(self, why: str) -> Outcome: ...
+
+
+class IncidentApi:
+    """`/api/...` and `/-/reload`. A refusal is JSON `{"error": text}` that says what to do."""
+
+    def __init__(self, store: Store, people: People, api: Api, metrics: Any, reloads: Reloads) -> None:
         """Keep the parts."""
         self._store, self._people, self._api, self._metrics = store, people, api, metrics
+        self._reloads = reloads
 
     def routes(self) -> list[web.RouteDef]:
         """Give the routes."""
@@ -42,6 +51,7 @@ class IncidentApi:
             web.post("/api/incidents/{id}/{verb:ack|resolve|raise|note}", _answering(self.act)),
             web.get("/api/alerts", _answering(self.alerts)),
             web.get("/api/ledger", _answering(self.ledger)),
+            web.post("/-/reload", self.reload),
         ]
 
     async def listing(self, request: web.Request) -> web.Response:
@@ -111,6 +121,20 @@ class IncidentApi:
         self._person(request, "read")
         figures = await self._store.figures()
         return _json(ledger_json(figures, unaccounted(figures)))
+
+    async def reload(self, request: web.Request) -> web.Response:
+        """Take the files on disk into force -> `{revision, rules, runbooks, changed, warnings}`.
+
+        422 when they are wrong and the old ones stay: `{error, errors: [{file, line, reason}], more}`.
+        """
+        person = self._person(request, "reload")
+        outcome = await self._reloads.reload(f"{person} asked")
+        if outcome.errors:
+            return _not_reloaded(outcome)
+        book = outcome.handbook
+        found = {"revision": book.rules.revision, "rules": len(book.rules.rules)}
+        found |= {"runbooks": len(book.library.runbooks), "changed": outcome.changed, "warnings": book.warnings}
+        return _json(found)
 
     def _person(self, request: web.Request, needs: str) -> str:
         """Say who asks. Raises: 401, 403 as JSON."""
@@ -221,8 +245,16 @@ def _text(body: dict[str, Any]) -> str:
     return text
 
 
-def _json(value: object) -> web.Response:
-    return web.Response(body=orjson.dumps(value, default=str) + b"\n", content_type="application/json")
+def _not_reloaded(outcome: Outcome) -> web.Response:
+    errors = outcome.errors
+    named = [{"file": each.path, "line": each.line, "reason": each.message} for each in errors[:MAX_MISTAKES]]
+    said = f"not reloaded, {len(errors)} to mend; what was in force stays so"
+    return _json({"error": said, "errors": named, "more": max(0, len(errors) - MAX_MISTAKES)}, status=422)
+
+
+def _json(value: object, *, status: int = 200) -> web.Response:
+    body = orjson.dumps(value, default=str) + b"\n"
+    return web.Response(body=body, status=status, content_type="application/json")
 
 
 def _refuse(status: int, text: str) -> web.HTTPException:

@@ -44,6 +44,7 @@ class _Known:
     episodes: list[tuple[int, int]]
     counts: Counter[tuple[str, str]]
     until: float
+    revision: str  # of the rules that judged it
 
 
 @dataclass(slots=True)
@@ -166,6 +167,8 @@ class Inbox:
         known = self._known.get(group)
         if known is None or known.digest != digest or known.until < self._clock.monotonic():
             return False
+        if known.revision != self._rules().revision:
+            return False
         if not known.identities.isdisjoint(chunk.identities):  # news of them is not written yet
             return False
         chunk.repeats[group] += 1
@@ -213,8 +216,13 @@ class Inbox:
     async def _move(self, chunk: _Chunk) -> tuple[Move, set[str]]:
         """Make the move of a chunk, and name the identities that it changes by more than a count."""
         rules, now = await self._judge.rules(), self._clock.now()
-        decisions = self._judge.decide(rules, chunk.alerts)
+        decisions = await self._judge.decide(rules, chunk.alerts, self._breathe)
         view = await self._view(chunk, decisions)
+        for alert, decision in zip(chunk.alerts, decisions, strict=True):
+            episode = view.episodes.get(alert.identity)
+            if decision is not None and (episode is None or not episode.firing):
+                rules.reasons(alert, decision)  # what the move will ask for, with a breath between
+                await self._breathe()
         move = pipeline.move(chunk.alerts, decisions, view, rules, now, chunk.news)
         identities = {episode.id: identity for identity, episode in view.episodes.items()}
         changed = {identities[change.id] for change in move.joined if _changes(change)}
@@ -309,7 +317,7 @@ class Inbox:
             counts = _counts(alerts, rules)
             until = self._clock.monotonic() + TRUSTED_S
             identities = frozenset(alert.identity for alert in alerts)
-            self._known[group] = _Known(digest, identities, list(entries.items()), counts, until)
+            self._known[group] = _Known(digest, identities, list(entries.items()), counts, until, rules.revision)
             self._by_digest[digest] = group
             for identity in identities:
                 self._of_identity.setdefault(identity, set()).add(group)

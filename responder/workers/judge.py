@@ -6,7 +6,7 @@ the end of such an alert may unmute what fires on: `unmuted` finds it, so that n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from responder.model import Alert, Decision, Episode
 from responder.ports import Clock, Store
@@ -41,15 +41,24 @@ class Judge:
                 self._sources.add(each.identity, each.labels, each.labels.get("alertname", ""))
             after = page[-1].id
 
-    def decide(self, rules: RuleSet, alerts: Sequence[Alert]) -> list[Decision | None]:
-        """Decide each; None for one that has ended. What mutes others is known before any is decided."""
+    async def decide(
+        self, rules: RuleSet, alerts: Sequence[Alert], breathe: Callable[[], Awaitable[None]]
+    ) -> list[Decision | None]:
+        """Decide each; None for one that has ended. What mutes others is known before any is decided.
+
+        Names that nobody has met yet may take the rules a while: `breathe` lets requests have their turn.
+        """
         for alert in alerts:
             if alert.firing:
                 self._sources.add(alert.identity, alert.labels, alert.name)
             else:
                 self._sources.remove(alert.identity)
         now = self._clock.now()
-        return [rules.judge(alert, now, self._sources) if alert.firing else None for alert in alerts]
+        found: list[Decision | None] = []
+        for alert in alerts:
+            found.append(rules.judge(alert, now, self._sources) if alert.firing else None)
+            await breathe()
+        return found
 
     async def unmuted(self, limit: int) -> list[Alert]:
         """Give alerts that were muted, fire on, and are muted no longer. They count no entries. Raises: StoreError."""

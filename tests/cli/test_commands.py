@@ -190,3 +190,30 @@ async def test_an_incident_is_read_with_and_without_its_daemon(
     assert json.loads(printed(capsys))["episodes"][0]["labels"]["alertname"] == "ResponderTest"
     assert await ask("explain", "INC-1") == 0
     assert "responder-test: matches" in printed(capsys)
+
+
+async def test_reload_takes_what_is_good_and_names_what_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = {"person": "anna@example.com", "token": "t-anna", "may": ["reload"]}
+
+    async def ask(*arguments: str) -> int:
+        return await asyncio.to_thread(run, list(arguments))
+
+    async with daemon(tmp_path, api={"tokens": [token]}, watch_s=0):
+        assert await ask("reload") == 0
+        assert "nothing has changed: " in printed(capsys)
+        mine = tmp_path / "rules" / "99-mine.yaml"
+        mine.write_text("rules:\n  - {name: mine, match: 'a=b', severity: P1}\n")
+        assert await ask("reload", "--json") == 0
+        assert json.loads(printed(capsys))["changed"] is True
+        mine.write_text("rules:\n  - name: mine\n    severity: high\n    machs: a\n")
+        assert await ask("reload") == 1
+        said = printed(capsys).replace("\n", "")
+        assert "99-mine.yaml:3: severity 'high'" in said
+        assert "99-mine.yaml:4: unknown key 'machs'" in said
+        assert "2 to mend" in said
+        assert await ask("reload", "--json") == 1
+        assert json.loads(printed(capsys))["errors"][0]["line"] == 4
+        assert await ask("reload", "--token", "wrong") == 1
+        assert "401" in capsys.readouterr().err

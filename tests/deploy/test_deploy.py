@@ -143,6 +143,7 @@ def test_the_unit_is_hardened() -> None:
     }  # fmt: skip
     assert {key: service.get(key) for key in wanted} == wanted
     assert service["MemoryMax"]
+    assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
     assert "SystemCallFilter=~@privileged @resources" in (DEPLOY / "responder.service").read_text("utf-8")
     assert unit["Unit"]["StartLimitIntervalSec"] == "0"
     assert float(service["TimeoutStopSec"]) > example().drain_s
@@ -172,7 +173,7 @@ def test_the_example_configuration_holds_every_key() -> None:
 
 def test_the_example_configuration_says_the_defaults() -> None:
     settings, default = example(), Settings()
-    for name in ("listen", "base_url", "rules", "runbooks", "drain_s", "keep_bodies_s", "log_level"):
+    for name in ("listen", "base_url", "rules", "runbooks", "drain_s", "keep_bodies_s", "watch_s", "log_level"):
         assert getattr(settings, name) == getattr(default, name), name
     written = {key: value for key, value in settings.llm.items() if key != "api_key"}
     assert llm.Settings.model_validate(written) == llm.Settings()

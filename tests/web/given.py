@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,16 @@ import aiohttp
 from pydantic import SecretStr
 
 from responder.config import Api
+from responder.handbook import Handbook
 from responder.integrations.alertmanager import Alertmanager, Settings
 from responder.ports import Receiver
+from responder.runbooks import Library
 from responder.web.api import IncidentApi
 from responder.web.door import Door
 from responder.web.guard import Guard
 from responder.web.server import Health, open_server
-from tests.given import FakeIds, House, house
+from responder.workers.reload import Outcome
+from tests.given import RULES, FakeIds, House, house
 
 
 @dataclass
@@ -37,6 +40,18 @@ class Reply:
 
 
 @dataclass
+class NoFiles:
+    """Stands in for files: a reload comes to what the test says; keeps who asked."""
+
+    outcome: Outcome = field(default_factory=lambda: Outcome(Handbook(RULES, Library()), changed=True))
+    asked: list[str] = field(default_factory=list)
+
+    async def reload(self, why: str) -> Outcome:
+        self.asked.append(why)
+        return self.outcome
+
+
+@dataclass
 class Web:
     """A house with its front door."""
 
@@ -45,6 +60,7 @@ class Web:
     door: Door
     guard: Guard
     api: IncidentApi
+    reloads: NoFiles
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self.port)
@@ -133,11 +149,12 @@ async def web(
     guard = guard or Guard()
     async with house(folder, more={"alertmanager": receiver, **(more or {})}) as at:
         door = Door(at.receivers, at.store, at.clock, FakeIds(), at.metrics)
-        served = IncidentApi(at.store, at.people, api or Api(), at.metrics)
+        reloads = NoFiles()
+        served = IncidentApi(at.store, at.people, api or Api(), at.metrics, reloads)
         health = Health(at.store, at.metrics, at.clock)
         server = open_server("127.0.0.1", 0, door, served, health, max_body=64 << 20, guard=guard)
         async with server as port:
-            yield Web(at, port, door, guard, served)
+            yield Web(at, port, door, guard, served, reloads)
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import pytest
 from pydantic import SecretStr
 
 from responder.config import Api, Token
-from responder.errors import StoreError
-from tests.given import after, entry
+from responder.errors import FileError, StoreError
+from tests.given import RULES, after, entry
 from tests.web.given import Reply, Web, web
 
 TOKENS = Api(
@@ -20,6 +21,7 @@ TOKENS = Api(
         Token(person="reader@x", token=SecretStr("r"), may=("read",)),
         Token(person="acker@x", token=SecretStr("a"), may=("read", "ack")),
         Token(person="anna@x", token=SecretStr("w"), may=("read", "ack", "resolve")),
+        Token(person="root@x", token=SecretStr("z"), may=("reload",)),
         Token(person="nobody@x", token=SecretStr("n"), may=()),
     )
 )
@@ -63,13 +65,14 @@ NEEDED = {
     ("POST", "/api/incidents/INC-1/note"): "ack",
     ("POST", "/api/incidents/INC-1/raise"): "ack",
     ("POST", "/api/incidents/INC-1/resolve"): "resolve",
+    ("POST", "/-/reload"): "reload",
 }
 
 
 @pytest.mark.parametrize(("method", "path"), NEEDED, ids=lambda each: str(each))
 async def test_a_token_opens_what_it_may_and_nothing_else(at: Web, method: str, path: str) -> None:
     raw = b'{"text": "x", "severity": "P0"}' if method == "POST" else b""
-    for token in ("n", "r", "a", "w"):
+    for token in ("n", "r", "a", "w", "z"):
         reply = await at.ask(method, path, raw, headers={"Authorization": f"Bearer {token}"})
         may = next(each.may for each in TOKENS.tokens if each.token.get_secret_value() == token)
         assert reply.status == (200 if NEEDED[method, path] in may else 403)
@@ -332,3 +335,34 @@ async def test_stored_alerts_without_news_since_a_time_are_left_out(at: Web) -> 
 async def test_a_page_of_alerts_that_cannot_be_is_refused(at: Web, query: str) -> None:
     reply = await at.ask("GET", f"/api/alerts?{query}", headers={"Authorization": "Bearer r"})
     assert reply.status == 400
+
+
+# --- reload ---
+
+
+async def reloaded(given: Web) -> Reply:
+    return await given.ask("POST", "/-/reload", headers={"Authorization": "Bearer z"})
+
+
+async def test_a_reload_says_what_is_in_force(at: Web) -> None:
+    reply = await reloaded(at)
+    assert reply.status == 200
+    assert reply.json == {"revision": RULES.revision, "rules": 6, "runbooks": 0, "changed": True, "warnings": []}
+    assert at.reloads.asked == ["root@x asked"]
+
+
+async def test_a_reload_that_is_refused_names_every_mistake(at: Web) -> None:
+    errors = [FileError("rules/a.yaml", line, "no such severity") for line in range(1, 1001)]
+    at.reloads.outcome = replace(at.reloads.outcome, changed=False, errors=errors)
+    reply = await reloaded(at)
+    assert reply.status == 422
+    assert "1000 to mend" in reply.json["error"]
+    assert reply.json["errors"][1] == {"file": "rules/a.yaml", "line": 2, "reason": "no such severity"}
+    assert len(reply.json["errors"]) + reply.json["more"] == 1000
+
+
+async def test_without_tokens_nobody_may_reload(local: Web) -> None:
+    refused = await local.ask("POST", "/-/reload")
+    assert (refused.status, local.reloads.asked) == (403, [])
+    assert "api.tokens" in refused.json["error"]
+    assert (await local.ask("GET", "/-/reload")).status == 405
