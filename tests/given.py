@@ -19,7 +19,7 @@ from responder.integrations.alertmanager import Alertmanager, Settings
 from responder.integrations.responder import Own
 from responder.metrics import Metrics, unaccounted
 from responder.model import Alert, Decision, Episode, Incident, Marker, Message, Move, Run, Severity, identify
-from responder.ports import Receiver
+from responder.ports import Budget, Receiver
 from responder.rules import Policy, Rule, RuleSet, SeverityPolicy
 from responder.rules.matchers import parse
 from responder.rules.rule import Raise, SeverityFrom
@@ -350,6 +350,7 @@ class StrictChat:
 
     name = "fake"
     channel = "#default"
+    budget: Budget | None = None
 
     def __init__(self) -> None:
         self.said: list[Said] = []
