@@ -25,6 +25,7 @@ from responder.model import (
     Move,
     OutboxPost,
     Run,
+    Severity,
     ToolResult,
     ToolSpec,
 )
@@ -143,11 +144,15 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """An incident whose first message waits for its channel. `bare`: nothing of it has to be said on its own."""
+    """An incident whose first message waits for its channel. `over`: it has ended, and nothing of it must be posted."""
 
     post: int
-    incident: Incident
-    bare: bool
+    incident: int
+    severity: Severity
+    title: str
+    firing: int
+    episodes: int
+    over: bool
 
 
 class Store(Protocol):

@@ -92,7 +92,7 @@ class Crowd:
         digest = draw_digest(waiting, self._told.get((chat, place), 0)) if waiting else None
         if digest is None:
             return
-        marker = Marker(waiting[0].incident.name, "digest", digest.upto)
+        marker = Marker(f"INC-{waiting[0].incident}", "digest", digest.upto)
         message = self._clean(digest.message)
         try:
             await self._chats[chat].post(message, channel=place, thread_ts="", broadcast=False, marker=marker)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from responder.incidents import cut
-from responder.model import Incident, Message, OutboxPost
+from responder.model import Message, OutboxPost
 from responder.ports import Line, Waiting
 
 SHOWN_LINES = 8  # of who joined; the others are counted
@@ -83,32 +83,31 @@ def draw_digest(waiting: Sequence[Waiting], told: int) -> Digest | None:
 
     Args: waiting: worst first.
     """
-    over = [each for each in waiting if each.incident.status.ended and each.bare][:NAMED_OVER]
-    gone = {each.incident.id for each in over}
+    over = [each for each in waiting if each.over][:NAMED_OVER]
+    gone = {each.incident for each in over}
     fresh = [each for each in waiting if each.post > told]
-    stay = [each for each in waiting if each.incident.id not in gone]
+    stay = [each for each in waiting if each.incident not in gone]
     if not fresh and not over:
         return None
-    worst = (fresh or over)[0].incident
-    said = [_line(each.incident) for each in fresh[:SHOWN_INCIDENTS]]
+    said = [_line(each) for each in fresh[:SHOWN_INCIDENTS]]
     if len(fresh) > SHOWN_INCIDENTS:
         said.append(f"… and {len(fresh) - SHOWN_INCIDENTS} more")
     if over:
-        said.append(f"Over already, without a thread: {', '.join(each.incident.name for each in over)}")
+        said.append(f"Over already, without a thread: {', '.join(f'INC-{each.incident}' for each in over)}")
     if stay:
         said.append(f"{len(stay)} still to come: each follows in its own thread as the chat allows.")
-    message = Message(title=_title(fresh, over), body="\n".join(said), severity=worst.severity)
-    return Digest(message, tuple(each.incident.id for each in over), max(each.post for each in waiting))
+    message = Message(title=_title(fresh, over), body="\n".join(said), severity=(fresh or over)[0].severity)
+    return Digest(message, tuple(each.incident for each in over), max(each.post for each in waiting))
 
 
 def _title(fresh: Sequence[Waiting], over: Sequence[Waiting]) -> str:
     if not fresh:
         return f"Storm: {len(over)} incident{'s' * (len(over) != 1)} over before there was room to tell"
-    counted = sorted(Counter(each.incident.severity for each in fresh).items())
+    counted = sorted(Counter(each.severity for each in fresh).items())
     listed = ", ".join(f"{n} {severity}" for severity, n in counted)
     return f"Storm: {len(fresh)} incident{'s' * (len(fresh) != 1)} opened here: {listed}"
 
 
-def _line(incident: Incident) -> str:
-    title = cut(incident.title, MAX_TITLE_CHARS)
-    return f"{incident.name} {incident.severity} · {incident.firing} firing of {incident.episodes} · {title}"
+def _line(each: Waiting) -> str:
+    title = cut(each.title, MAX_TITLE_CHARS)
+    return f"INC-{each.incident} {each.severity} · {each.firing} firing of {each.episodes} · {title}"

@@ -27,6 +27,7 @@ __all__ = ["AT_ONCE", "LOOKS_FOR_S", "MAX_MEND_S", "Outbox"]
 AT_ONCE = 16  # threads of one chat: a chat that hangs keeps no other waiting
 FOR_THE_WORST = 4  # of them, for P0 and P1 alone
 IDLE_S = 1.0  # between two looks when nothing rings
+SHORT_READ_S = 0.005  # a look that took longer, and found nothing to do, leaves the reader to others for as long
 log = structlog.stdlib.get_logger("outbox")
 
 
@@ -43,6 +44,7 @@ class Outbox:
         self._purses = {name: Purse(name, chat.channel, chat.budget) for name, chat in chats.items()}
         self._delivery = Delivery(store, chats, self._purses, rules, clock, metrics, redactor or Redactor(()))
         self._crowd = Crowd(store, chats, self._purses, clock, self._delivery.clean)
+        self._read_s = 0.0  # how long the last look took
         self._busy: dict[tuple[int, str, bool], asyncio.Task[None]] = {}  # thread, and whether it is an edit
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -62,6 +64,8 @@ class Outbox:
                     log.exception("posts cannot be begun")
                     begun = 0
                 if not begun:
+                    if self._read_s > SHORT_READ_S:
+                        await self._clock.sleep(self._read_s)
                     await wait_any(bell, stop, seconds=self._idle_s())
             if self._under_way:
                 await asyncio.wait(self._under_way)
@@ -84,7 +88,9 @@ class Outbox:
         resting = [*self._crowd.resting(), *(rest for purse in self._purses.values() for rest in purse.resting(now_s))]
         before = set(self._busy)  # what ends while we read is read as it was before
         begun = 0
-        for post in await self._store.due_posts(self._clock.now(), AT_ONCE * 2, self._homes, resting):
+        due = await self._store.due_posts(self._clock.now(), AT_ONCE * 2, self._homes, resting)
+        self._read_s = self._clock.monotonic() - now_s
+        for post in due:
             thread = (post.incident, post.chat, post.lane == "edit")
             if thread in before or thread in self._busy or not self._has_room(post) or not self._may_go(post, now_s):
                 continue

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import orjson
 
-from responder.model import OutboxPost
+from responder.model import OutboxPost, Severity
 from responder.ports import Line, Rest, Waiting
 from responder.store.sqlite import rows
 from responder.store.sqlite.moves import add_counts, insert_timeline
@@ -43,8 +43,8 @@ _DUE = f"""WITH
     UNION ALL
     SELECT p.id FROM post p JOIN thread t ON t.incident = p.incident AND t.chat = p.chat
     WHERE p.kind = 'head' AND p.state = 'queued'),
-  placed AS (
-    SELECT p.id, p.chat, i.severity, p.kind IN ('reply', 'joined') AS calm, {_PLACE} AS place,
+  placed AS MATERIALIZED (
+    SELECT p.id, p.chat, i.severity, p.kind IN ('reply', 'joined') AND i.severity <= 'P1' AS calm, {_PLACE} AS place,
       CASE WHEN p.kind <> 'head' THEN 'line' WHEN t.ts IS NULL THEN 'head' ELSE 'edit' END AS lane
     FROM turn JOIN {_FROM_POST} WHERE p.id = turn.id AND p.not_before <= :now),
   ready AS (
@@ -59,7 +59,7 @@ _DUE = f"""WITH
 def due_posts(
     connection: sqlite3.Connection, now: float, limit: int, homes: Mapping[str, str], resting: Sequence[Rest]
 ) -> list[OutboxPost]:
-    """What may go next, of each thread one line and one edit: worst first, pages before lines, then oldest.
+    """What may go next, of each thread one line and one edit: worst first (P0 and P1: pages first), then oldest.
 
     At most `limit` lines and `limit` edits of each chat. A channel's hold binds the minor posts; `resting` says more.
     """
@@ -126,13 +126,16 @@ def crowds(
 
 def crowd(connection: sqlite3.Connection, chat: str, place: str, homes: Mapping[str, str]) -> list[Waiting]:
     """The minor incidents whose first message waits for a place, worst first, then oldest."""
-    listed = ", ".join(f"i.{name}" for name in rows.INCIDENT_COLUMNS)
-    sql = f"""SELECT c.id, NOT EXISTS (SELECT 1 FROM post q WHERE q.incident = c.incident AND q.chat = c.chat
-        AND q.state IN ('queued', 'sending') AND (q.kind IN ('page', 'notice') OR q.state = 'sending')), {listed}
+    sql = f"""SELECT c.id, i.id, i.severity, i.title, i.firing, i.episodes, c.over AND NOT EXISTS (
+        SELECT 1 FROM post q WHERE q.incident = c.incident AND q.chat = c.chat AND q.state IN ('queued', 'sending')
+        AND (q.kind IN ('page', 'notice') OR q.state = 'sending'))
       FROM ({_CROWD}) AS c JOIN incident i ON i.id = c.incident WHERE c.chat = :chat AND c.place = :place
       ORDER BY i.severity, c.id"""
     found = connection.execute(sql, {"chat": chat, "place": place, "homes": _json(dict(homes))})
-    return [Waiting(number, rows.incident(columns), bool(bare)) for number, bare, *columns in found]
+    return [
+        Waiting(number, home, Severity(severity), title, firing, episodes, bool(over))
+        for number, home, severity, title, firing, episodes, over in found
+    ]
 
 
 def digested(connection: sqlite3.Connection, chat: str, over: Sequence[int]) -> None:
