@@ -114,21 +114,19 @@ class SlackDouble(LoopbackServer):
         channels: Mapping[str, str] | None = None,
         auto_create_channels: bool = False,
         per_channel_per_s: float | None = None,
-        limits: Sequence[Limit] = (),
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = now_s,
     ) -> None:
         """Prepare a workspace.
 
-        Args: channels: id -> name; per_channel_per_s: posts that a channel takes in a second before it answers 429;
-            limits: more of the kind, as `REAL_LIMITS`.
+        Args: channels: id -> name; per_channel_per_s: posts that a channel takes in a second before it answers 429.
         """
         super().__init__(port)
         self._tokens = {"bot": token, "app": app_token}
         self._opening = dict(DEFAULT_CHANNELS if channels is None else channels)
         self._auto_create = auto_create_channels
         self._per_channel_per_s = per_channel_per_s
-        self._limits = tuple(limits)
+        self._limits: tuple[Limit, ...] = ()
         self._clock, self._wall = clock, wall
         self._sockets: set[web.WebSocketResponse] = set()
         self.forget()
@@ -191,6 +189,10 @@ class SlackDouble(LoopbackServer):
     def script(self, method: str, *faults: Fault) -> None:
         """Let the next calls of a method fail, in that order; `*` stands for every method."""
         self._faults.setdefault(method, []).extend(faults)
+
+    def limit(self, *limits: Limit) -> None:
+        """Answer 429 to what goes beyond these limits from now on, as `REAL_LIMITS`."""
+        self._limits = limits
 
     def say(self, channel: str, text: str, *, user: str = "U0ANA00001", thread_ts: str | None = None) -> str:
         """Post as a person; returns the `ts`."""

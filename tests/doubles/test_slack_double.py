@@ -445,7 +445,8 @@ async def test_a_limit_takes_a_burst_and_then_its_rate(
     session: ClientSession, limit: Limit, channels: list[str], passed: list[bool]
 ) -> None:
     ticks = iter([0.0, 0.1, 0.2, 1.1])
-    async with SlackDouble(limits=[replace(limit, retry_after=30)], clock=lambda: next(ticks)) as slack:
+    async with SlackDouble(clock=lambda: next(ticks)) as slack:
+        slack.limit(replace(limit, retry_after=30))
         client, found = client_for(slack, session), []
         for channel in channels:
             try:

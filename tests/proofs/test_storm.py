@@ -116,7 +116,8 @@ async def storm(folder: Path, plan: Plan, *, pages: str) -> tuple[SlackDouble, M
     (own / "storm.yaml").write_text(RULES % pages, "utf-8")
     (own / "policy.yaml").write_text("hold: 2s\n", "utf-8")
     seen = Measured()
-    async with SlackDouble(auto_create_channels=True, limits=plan.limits) as slack:
+    async with SlackDouble(auto_create_channels=True) as slack:
+        slack.limit(*plan.limits)
         if pages != STORM:
             dark = Fault(status=429, retry_after=plan.dark_s, channel=STORM, times=plan.lasting)
             slack.script("chat.postMessage", dark)
