@@ -59,7 +59,7 @@ class Bucket:
         self.quiet_until_s = now_s + for_s
         if urgent:
             self.mute_until_s = self.quiet_until_s
-        self.level, self.at_s = min(1.0, self.level_at(now_s)), self.quiet_until_s
+        self.level, self.at_s = min(1.0, self.level_at(self.quiet_until_s)), self.quiet_until_s
 
     def idle(self, now_s: float) -> bool:
         """Whether it is as good as new."""

@@ -55,8 +55,7 @@ class Outbox:
             while not stop.is_set():
                 bell.clear()
                 try:
-                    await self._crowd.begin()
-                    begun = await self._begin()
+                    begun = await self.once()
                 except StoreError as error:
                     log.error("outbox waits for the store", error=str(error))
                     begun = 0
@@ -67,11 +66,20 @@ class Outbox:
                     if self._read_s > SHORT_READ_S:
                         await self._clock.sleep(self._read_s)
                     await wait_any(bell, stop, seconds=self._idle_s())
-            if self._under_way:
-                await asyncio.wait(self._under_way)
+            await self.settle()
         finally:  # nothing may work on when the store is closed behind us
             for task in self._under_way:
                 task.cancel()
+
+    async def once(self) -> int:
+        """Start what may go now; gives how many posts were begun. Raises: StoreError."""
+        await self._crowd.begin()
+        return await self._begin()
+
+    async def settle(self) -> None:
+        """Let what is under way finish."""
+        if self._under_way:
+            await asyncio.wait(self._under_way)
 
     @property
     def _under_way(self) -> list[asyncio.Task[None]]:
