@@ -58,9 +58,9 @@ class Plan:
 
 
 QUICK_LIMITS = [
-    Limit("chat.postMessage", 10, burst=20, per_channel=True), Limit("chat.update", 20, burst=20),
+    Limit("chat.postMessage", 16, burst=20, per_channel=True), Limit("chat.update", 20, burst=20),
 ]  # fmt: skip
-QUICK_BUDGET = {"channel_per_s": 8, "chat_per_s": 40, "chat_burst": 40, "edits_per_s": 15}
+QUICK_BUDGET = {"channel_per_s": 14, "chat_per_s": 40, "chat_burst": 40, "edits_per_s": 15}
 QUICK = Plan(1_000, 5.0, 50, 5, 3.0, 2, 40.0, QUICK_BUDGET, QUICK_LIMITS)
 WHOLE = Plan(10_000, 60.0, 200, 20, 30.0, 2, 900.0, {}, REAL_LIMITS)
 
