@@ -138,7 +138,7 @@ def calmed(move: Move, incident: Incident, alerts: Sequence[Alert], now: datetim
     if calmer.firing == 0:
         calmer = replace(calmer, status=Status.MONITORING, monitoring_at=now)
         move.signals.append((ref(calmer), "episodes", {"firing": 0}))
-        reply(move, calmer, "All alerts ended. Watching whether it holds.")
+        reply(move, calmer, "All alerts ended. Watching whether it holds.", kind="joined")
     else:
         head(move, calmer)
     return calmer

@@ -22,6 +22,9 @@ WEBHOOK_OUTCOMES = (
 MUTED_BY = ("silence", "maintenance", "inhibition", "heartbeat")
 RELOADS = ("ok", "refused")
 MAX_RULES = 1000  # series of rule_hits, of rules that are gone too; rules behind that are summed as "other"
+# sent: messages that arrived; edited: heads changed in place; merged: lines told inside another's message; folded:
+# lines only counted in the head; digest: storms told at once; retried, rate_limited: put off; failed: given up.
+POST_OUTCOMES = ("sent", "edited", "merged", "folded", "digest", "retried", "rate_limited", "failed")
 _SECONDS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 14400)
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 
@@ -137,7 +140,7 @@ class Metrics:
         yield from self._incidents()
         posts = CounterMetricFamily("responder_posts", "Messages to chats.", labels=["chat", "outcome"])
         for chat in self._chats:
-            for outcome in ("sent", "retried", "failed"):
+            for outcome in POST_OUTCOMES:
                 posts.add_metric([chat, outcome], figure(("posts", f"{chat}/{outcome}"), 0.0))
         yield posts
         yield _gauge("outbox_age_seconds", "Age of the oldest message not yet sent.", self._age("posts_since"))

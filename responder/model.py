@@ -250,7 +250,10 @@ class Post:
 
 @dataclass(frozen=True, slots=True)
 class OutboxPost:
-    """One row of the outbox as the sender sees it. `thread_ts` is the head's, "" while there is none."""
+    """One row of the outbox as the sender sees it. `thread_ts` is the head's, "" while there is none.
+
+    `place` is the channel it goes to, by the name that rules use: budgets and holds are kept by it.
+    """
 
     id: int
     incident: int
@@ -266,6 +269,19 @@ class OutboxPost:
     thread_channel: str
     thread_ts: str
     looking_since: datetime | None = None
+    place: str = ""
+
+    @property
+    def lane(self) -> str:
+        """`head`: a thread's first message; `edit`: a change of it, for which nothing waits; `line`: all else."""
+        if self.kind != "head":
+            return "line"
+        return "edit" if self.thread_ts else "head"
+
+    @property
+    def urgent(self) -> bool:
+        """Whether it may overtake what others have to wait for."""
+        return self.severity <= Severity.P1 and self.lane != "edit"
 
 
 @dataclass(frozen=True, slots=True)

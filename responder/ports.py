@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from responder.model import (
     Alert,
@@ -27,6 +27,7 @@ from responder.model import (
     Move,
     OutboxPost,
     Run,
+    Severity,
     ToolResult,
     ToolSpec,
 )
@@ -74,15 +75,32 @@ class Receiver(Protocol):
     def decode(self, body: bytes, received_at: datetime) -> Decoded: ...
 
 
+class Budget(BaseModel, frozen=True, extra="forbid"):
+    """How much a chat lets us say: messages a second, and how many may be saved up for a burst.
+
+    `channel` counts new messages in one channel, `chat` those of all channels together, `edits` changes in place.
+    """
+
+    channel_per_s: float = Field(gt=0)
+    channel_burst: int = Field(ge=1)
+    chat_per_s: float = Field(gt=0)
+    chat_burst: int = Field(ge=1)
+    edits_per_s: float = Field(gt=0)
+    edits_burst: int = Field(ge=1)
+
+
 class Chat(Protocol):
     """A place with threads. `post` -> (channel id, ts). All raise TransientError or PermanentError, nothing else.
 
     `find` looks for our own message by its marker; None = looked and not there. `permalink` -> URL or "".
+    `budget` None: it takes whatever we say.
     """
 
     name: str
     channel: str
 
+    @property
+    def budget(self) -> Budget | None: ...
     async def post(
         self, message: Message, *, channel: str, thread_ts: str, broadcast: bool, marker: Marker
     ) -> tuple[str, str]: ...
@@ -154,6 +172,39 @@ class Journal:
     signals: Sequence[tuple[int, str, object]]  # (id, topic, value) in order
 
 
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Posts that must not go now: a chat's `lane` (head, line, edit) in one `place`, or in all; minor ones, or all."""
+
+    chat: str
+    lane: str
+    place: str | None = None
+    urgent_too: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A queued line of a thread. `riding`: it was under way inside another message when that was last tried."""
+
+    id: int
+    kind: str
+    riding: bool
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An incident whose first message waits for its channel. `over`: it has ended, and nothing of it must be posted."""
+
+    post: int
+    incident: int
+    severity: Severity
+    title: str
+    firing: int
+    episodes: int
+    over: bool
+
+
 class Store(Protocol):
     """The database. Each write is one transaction; errors are StoreError, Conflict where a row changed meanwhile."""
 
@@ -181,12 +232,23 @@ class Store(Protocol):
     async def record(self, number: int) -> dict[str, list[dict[str, Any]]]: ...
     async def alerts(self, *, after: int, limit: int, since: datetime) -> tuple[str, int | None]: ...  # JSON, next
     # outbox
-    async def due_posts(self, now: datetime, limit: int) -> list[OutboxPost]: ...
-    async def sending(self, post: OutboxPost, at: datetime) -> bool: ...  # T4 intent
-    async def sent(self, post: OutboxPost, *, channel: str, ts: str, at: datetime, asked: str = "") -> None: ...  # T4
-    async def like(self, post: OutboxPost, limit: int) -> list[tuple[int, str]]: ...  # (id, body) of others to fold
-    async def settled(self, post: OutboxPost) -> bool: ...
-    async def folded(self, numbers: Sequence[int]) -> None: ...
+    async def due_posts(
+        self, now: datetime, limit: int, homes: Mapping[str, str] = ..., resting: Sequence[Rest] = ...
+    ) -> list[OutboxPost]: ...  # homes: chat -> its own channel
+    async def behind(self, post: OutboxPost, limit: int, *, only_joined: bool) -> list[Line]: ...  # to go with it
+    async def aside(self, post: OutboxPost, since: datetime) -> tuple[int, int]: ...  # (updates folded, flaps since)
+    async def sending(self, post: OutboxPost, at: datetime, riders: Sequence[int] = ()) -> bool: ...  # T4 intent
+    async def sent(
+        self, post: OutboxPost, *, channel: str, ts: str, at: datetime, asked: str = "",
+        told: Sequence[int] = (), folded: Sequence[int] = (),
+    ) -> None: ...  # T4  # fmt: skip
+    async def apart(self, post: OutboxPost) -> None: ...  # what rode in a message that was refused goes by itself
+    async def folded(self, post: OutboxPost, others: Sequence[int]) -> None: ...  # counted in the head, never shown
+    async def crowds(
+        self, now: datetime, more_than: int, homes: Mapping[str, str]
+    ) -> list[tuple[str, str, int, int]]: ...  # (chat, place, newest post, how many over) where minor heads wait
+    async def crowd(self, chat: str, place: str, homes: Mapping[str, str]) -> list[Waiting]: ...  # worst first
+    async def digested(self, chat: str, over: Sequence[int]) -> None: ...  # incidents told to be over, in a digest
     async def release(self, chat: str) -> None: ...  # what was put off for an error may try at once
     async def linked(self, post: OutboxPost, permalink: str) -> None: ...
     async def channel_id(self, chat: str, name: str) -> str: ...  # "" while nothing was posted there

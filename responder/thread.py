@@ -31,17 +31,27 @@ RUNNING = {
 }
 
 
-def draw_head(incident: Incident, *, mention: str, now: datetime) -> Message:
-    """Draw the head as the incident stands now. `mention` counts only when the head is first posted."""
+FLAPPING = 3  # times that it fires again within an hour
+
+
+def draw_head(
+    incident: Incident, *, mention: str, folded: int = 0, flaps: int = 0, quiet_until: datetime | None = None
+) -> Message:
+    """Draw the head as the incident stands now. `mention` counts only when the head is first posted.
+
+    Args: folded: updates that were not shown in the thread; flaps: how often it fired again in the last hour;
+        quiet_until: nobody is mentioned before.
+    """
     facts = [
         ("Severity", MEANING[incident.severity]),
         ("Status", _status(incident)),
-        ("Scope", f"{incident.firing} firing of {_count(incident.episodes, 'alert')}"),
+        ("Scope", _scope(incident, flaps)),
         ("Systems", ", ".join(incident.systems) or "not named by the alert"),
-        ("On it", incident.commander or incident.acknowledged_by or "nobody yet"),
+        ("On it", incident.commander or incident.acknowledged_by or _nobody(quiet_until)),
         ("What runs", _runs(incident)),
     ]
-    since = f"since {incident.opened_at:%Y-%m-%d %H:%M} UTC"
+    more = f"{_count(folded, 'update')} folded · " if folded else ""
+    since = f"{more}since {incident.opened_at:%Y-%m-%d %H:%M} UTC"
     return Message(
         title=f"{incident.name} {_sign(incident)} {incident.severity} · {incident.title}",
         facts=tuple(facts),
@@ -51,6 +61,15 @@ def draw_head(incident: Incident, *, mention: str, now: datetime) -> Message:
         mention="" if incident.status.ended else mention,
         severity=incident.severity,
     )
+
+
+def _nobody(quiet_until: datetime | None) -> str:
+    return f"nobody yet; quiet hours until {quiet_until:%Y-%m-%d %H:%M} UTC" if quiet_until else "nobody yet"
+
+
+def _scope(incident: Incident, flaps: int) -> str:
+    said = f"{incident.firing} firing of {_count(incident.episodes, 'alert')}"
+    return f"{said}, flapping: {flaps} times in 1 h" if flaps >= FLAPPING else said
 
 
 def _status(incident: Incident) -> str:

@@ -33,7 +33,7 @@ from responder.model import (
     Severity,
     identify,
 )
-from responder.ports import Receiver
+from responder.ports import Budget, Receiver
 from responder.rules import Policy, Rule, RuleSet, SeverityPolicy
 from responder.rules.matchers import parse
 from responder.rules.rule import Raise, SeverityFrom
@@ -378,6 +378,7 @@ class StrictChat:
 
     name = "fake"
     channel = "#default"
+    budget: Budget | None = None
 
     def __init__(self) -> None:
         self.said: list[Said] = []

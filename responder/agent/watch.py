@@ -131,7 +131,8 @@ class Watch:
         since = incidents.duration((now - incident.opened_at).total_seconds())
         body = f"Quiet hours are over. Open for {since}, and nobody has acknowledged it."
         said = Message(title="", body=body, mention=mention, severity=incident.severity)
-        return Done(posts=[Post(incident.id, "page", incident.severity, said)], timeline=[("unacknowledged", body)])
+        posts = [Post(incident.id, "page", incident.severity, said), Post(incident.id, "head", incident.severity)]
+        return Done(posts=posts, timeline=[("unacknowledged", body)])
 
     @staticmethod
     def _ask(contact: str, within: timedelta, incident: Incident, now: datetime) -> Done:

@@ -100,6 +100,7 @@ class JsonChat:
 
     name = "json"
     channel = "#incidents"
+    budget = None
 
     def __init__(self, stream: TextIO) -> None:
         """Write to a stream."""

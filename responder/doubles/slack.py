@@ -23,7 +23,7 @@ from responder.doubles.slack_checks import SlackRefusal, live_markup
 from responder.doubles.slack_methods import METHODS, unknown_method
 from responder.doubles.slack_store import APP_ID, DEFAULT_CHANNELS, Edit, Message, Store, now_s
 
-__all__ = ["Call", "Edit", "Fault", "SlackDouble", "live_markup"]
+__all__ = ["REAL_LIMITS", "Call", "Edit", "Fault", "Limit", "SlackDouble", "live_markup"]
 
 JSON_PARAMS = ("attachments", "blocks", "files", "metadata", "view")
 BAD_JSON = {"blocks": "invalid_blocks_format", "metadata": "invalid_metadata_format"}
@@ -50,6 +50,30 @@ class Fault:
     reset: bool = False
     stored: bool = False
     html: bool = False
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How often a method may be called: `per_s` on the long run, `burst` at once; beyond it is 429.
+
+    Attributes:
+        per_channel: each channel has its own, else they share one.
+        retry_after: what a refusal says, in seconds; None = until the next call would pass.
+    """
+
+    method: str
+    per_s: float
+    burst: int = 1
+    per_channel: bool = False
+    retry_after: float | None = None
+
+
+# As Slack's documents have it: about one message a second and channel with short bursts, Tier 3 for edits.
+REAL_LIMITS = (
+    Limit("chat.postMessage", 1.0, burst=5, per_channel=True),
+    Limit("chat.postMessage", 5.0, burst=30),
+    Limit("chat.update", 50 / 60, burst=20),
+)
 
 
 @dataclass(frozen=True)
@@ -102,6 +126,7 @@ class SlackDouble(LoopbackServer):
         self._opening = dict(DEFAULT_CHANNELS if channels is None else channels)
         self._auto_create = auto_create_channels
         self._per_channel_per_s = per_channel_per_s
+        self._limits: tuple[Limit, ...] = ()
         self._clock, self._wall = clock, wall
         self._sockets: set[web.WebSocketResponse] = set()
         self.forget()
@@ -114,6 +139,7 @@ class SlackDouble(LoopbackServer):
         self.store.add_channels(self._opening)
         self._faults: dict[str, list[Fault]] = {}
         self._posts: dict[str, deque[float]] = {}
+        self._tokens_left: dict[tuple[Limit, str], tuple[float, float]] = {}  # (tokens, when)
 
     # What tests look at.
 
@@ -163,6 +189,10 @@ class SlackDouble(LoopbackServer):
     def script(self, method: str, *faults: Fault) -> None:
         """Let the next calls of a method fail, in that order; `*` stands for every method."""
         self._faults.setdefault(method, []).extend(faults)
+
+    def limit(self, *limits: Limit) -> None:
+        """Answer 429 to what goes beyond these limits from now on, as `REAL_LIMITS`."""
+        self._limits = limits
 
     def say(self, channel: str, text: str, *, user: str = "U0ANA00001", thread_ts: str | None = None) -> str:
         """Post as a person; returns the `ts`."""
@@ -246,6 +276,9 @@ class SlackDouble(LoopbackServer):
             wait_s = self._wait_s(call)
             if wait_s:
                 return _rate_limited(wait_s)
+            limit = self._over(call)
+            if limit is not None:
+                return _rate_limited(limit.retry_after or 1 / limit.per_s)
             body: dict[str, Any] = {"ok": True, **method(self.store, call.params)}
         except SlackRefusal as refusal:
             return Answer(OK, refusal.body())
@@ -278,6 +311,20 @@ class SlackDouble(LoopbackServer):
             return posts[0] + span_s - call.at_monotonic_s
         posts.append(call.at_monotonic_s)
         return 0.0
+
+    def _over(self, call: Call) -> Limit | None:
+        """Give the limit that a call exceeds; one that is let pass is counted."""
+        found: dict[tuple[Limit, str], float] = {}
+        for limit in self._limits:
+            if limit.method == call.method:
+                wanted = call.params.get("channel")
+                key = (limit, self.store.channel_by_any_name(wanted).id if limit.per_channel else "")
+                left, when = self._tokens_left.get(key, (float(limit.burst), call.at_monotonic_s))
+                found[key] = min(limit.burst, left + (call.at_monotonic_s - when) * limit.per_s)
+        over = next((limit for (limit, _), left in found.items() if left < 1), None)
+        for key, left in found.items():
+            self._tokens_left[key] = (left if over else left - 1, call.at_monotonic_s)
+        return over
 
     async def _upload(self, request: web.Request) -> web.Response:
         upload = self.store.files.get(request.match_info["file_id"])

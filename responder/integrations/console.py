@@ -39,6 +39,7 @@ class Console:
     """One stream. What it wrote is remembered while the process lives, so `find` knows no earlier posts."""
 
     name = "console"
+    budget = None
 
     def __init__(self, settings: Settings, stream: TextIO) -> None:
         """Draw on a stream; what it is decides on colour."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from responder.model import Marker, Message
-from responder.ports import Mirror
+from responder.ports import Budget, Mirror
 
 
 @dataclass(slots=True)
@@ -16,6 +16,7 @@ class MirrorChat:
     name: str
     mirror: Mirror
     channel: str = ""
+    budget: Budget | None = None  # it says itself when it has had enough
 
     async def post(
         self, message: Message, *, channel: str, thread_ts: str, broadcast: bool, marker: Marker

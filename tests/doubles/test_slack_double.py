@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
-from responder.doubles.slack import Fault, SlackDouble, live_markup
+from responder.doubles.slack import Fault, Limit, SlackDouble, live_markup
 
 INC = "C0INC00001"
 HEAD: dict[str, Any] = {"channel": INC, "text": "head"}
@@ -428,6 +429,32 @@ async def test_the_rate_limit_of_a_channel_can_be_enforced(session: ClientSessio
             await client.chat_postMessage(**HEAD)
         await client.chat_postMessage(**HEAD)
     assert caught.value.response.headers["Retry-After"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("limit", "channels", "passed"),
+    [
+        (Limit("chat.postMessage", 1.0, burst=2, per_channel=True), [INC] * 4, [True, True, False, True]),
+        (Limit("chat.postMessage", 1.0, burst=1, per_channel=True), [INC, "#general"] * 2, [True, True, False, True]),
+        (Limit("chat.postMessage", 1.0, burst=1), [INC, "#general"] * 2, [True, False, False, True]),
+        (Limit("chat.update", 1.0, burst=1), [INC] * 4, [True] * 4),
+    ],
+    ids=["a burst passes", "each channel its own", "one for all", "another method"],
+)
+async def test_a_limit_takes_a_burst_and_then_its_rate(
+    session: ClientSession, limit: Limit, channels: list[str], passed: list[bool]
+) -> None:
+    ticks = iter([0.0, 0.1, 0.2, 1.1])
+    async with SlackDouble(clock=lambda: next(ticks)) as slack:
+        slack.limit(replace(limit, retry_after=30))
+        client, found = client_for(slack, session), []
+        for channel in channels:
+            try:
+                await client.chat_postMessage(channel=channel, text="x")
+                found.append("")
+            except SlackApiError as error:
+                found.append(error.response.headers["Retry-After"])
+    assert found == ["" if each else "30" for each in passed]
 
 
 @pytest.mark.parametrize(

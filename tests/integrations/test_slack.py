@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from responder.doubles.slack import Fault, SlackDouble, live_markup
 from responder.doubles.slack_checks import check_blocks
@@ -105,6 +106,24 @@ def live(drawn: Drawn) -> list[str]:
     """All live markup of a drawing, its fallbacks included."""
     every = [part["text"] for part in texts(drawn.blocks)] + [drawn.text, drawn.plain]
     return [found for text in every for found in live_markup(text)]
+
+
+# What it may say.
+
+
+async def test_its_budget_is_what_slack_allows_unless_the_settings_say_otherwise(double: SlackDouble) -> None:
+    async with opened(double.base_url) as chat, opened(double.base_url, budget={"channel_per_s": 0.5}) as slower:
+        assert chat.budget is not None
+        assert slower.budget is not None
+        assert (chat.budget.channel_per_s, slower.budget.channel_per_s) == (1.0, 0.5)
+        assert slower.budget.edits_burst == chat.budget.edits_burst
+        assert chat.budget.edits_per_s * 60 + chat.budget.edits_burst <= 50  # Tier 3, in any minute
+
+
+@pytest.mark.parametrize("wrong", [{"channel_per_s": 0}, {"chat_burst": 0}, {"per_channel": 1}])
+def test_a_budget_that_lets_nothing_through_stops_the_start(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        plugin.settings.model_validate({"bot_token": "x", "budget": wrong})
 
 
 # Posting, editing, finding.

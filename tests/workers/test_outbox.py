@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ import pytest
 from responder.errors import PermanentError, StoreError, TransientError
 from responder.model import Message, Move, OutboxPost, Post
 from responder.redact import Redactor
+from responder.rules import RuleSet
+from responder.rules.calendar import Calendar
+from responder.rules.quiet import QuietHours
 from responder.workers.outbox import AT_ONCE, LOOKS_FOR_S, MAX_MEND_S, Outbox
-from tests.given import NOW, P0, P1, P2, RULES, House, StrictChat, after, entry, house
+from tests.given import NOW, P0, P1, P2, POLICY, RULES, House, StrictChat, after, entry, house
 
 
 @dataclass
@@ -102,6 +106,19 @@ async def test_no_secret_of_an_alert_reaches_a_chat(out: Sending) -> None:
     assert len(out.chat.said) == 2
     assert not [word for word in ("hunter2", "AKIA", "wanderlust") if word in told]
     assert "refused" in told
+
+
+async def test_a_head_in_quiet_hours_mentions_nobody_and_says_until_when(tmp_path: Path) -> None:
+    early = QuietHours("early", Calendar(UTC, from_minute=8 * 60, to_minute=10 * 60), severities=(P1,))
+    rules = RuleSet(RULES.rules, replace(POLICY, quiet_hours=(early,)))
+    async with house(tmp_path, rules=rules) as at:
+        chat = StrictChat()
+        out = Sending(at, chat, Outbox(at.store, {"fake": chat}, lambda: rules, at.clock, at.metrics))
+        await at.post(entry(severity="critical"))
+        await out.all()
+        [head] = chat.said
+        assert head.message.mention == ""
+        assert ("On it", "nobody yet; quiet hours until 2026-11-20 10:00 UTC") in head.message.facts
 
 
 # --- slowed down ---

@@ -12,14 +12,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, Field, SecretStr
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from responder.errors import PermanentError, TransientError
 from responder.integrations.slack.blocks import Drawn, draw
 from responder.model import Marker, Message
-from responder.ports import Chat, Plugin, Surroundings
+from responder.ports import Budget, Chat, Plugin, Surroundings
 from responder.redact import visible
 
 EVENT_TYPE = "responder_post"
@@ -42,6 +42,20 @@ GARBAGE = (ValueError, TypeError, AttributeError, RecursionError)  # what slack_
 _CHANNEL_ID = re.compile(r"[CDG][A-Z0-9]{7,}")
 
 
+class Pace(Budget, frozen=True, extra="forbid"):
+    """What Slack allows: about one message a second and channel, several hundred a minute in all, 50 edits a minute.
+
+    Source: https://docs.slack.dev/apis/web-api/rate-limits ("special" for chat.postMessage, Tier 3 for chat.update)
+    """
+
+    channel_per_s: float = Field(1.0, gt=0)
+    channel_burst: int = Field(3, ge=1)
+    chat_per_s: float = Field(4.0, gt=0)
+    chat_burst: int = Field(10, ge=1)
+    edits_per_s: float = Field(0.7, gt=0)  # with the burst no more than 50 in any minute
+    edits_burst: int = Field(8, ge=1)
+
+
 class Settings(BaseModel, frozen=True, extra="forbid"):
     """How to reach a workspace. The proxy of the environment is not used: `proxy` names one."""
 
@@ -51,6 +65,7 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     channel: str = "#incidents"
     base_url: str = "https://slack.com/api/"
     timeout_s: float = 10.0  # for one call of ours as a whole, with all its requests
+    budget: Pace = Pace()
     proxy: SecretStr | None = None
 
 
@@ -61,7 +76,7 @@ class Slack:
 
     def __init__(self, settings: Settings, client: AsyncWebClient) -> None:
         """Speak through a client that retries nothing by itself."""
-        self.channel = settings.channel
+        self.channel, self.budget = settings.channel, settings.budget
         self._timeout_s = settings.timeout_s
         self._client = client
         self._ids: dict[str, str] = {}  # channel name -> id

@@ -9,16 +9,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from responder.errors import StoreError
 from responder.model import Beat, Cursor, Done, Episode, InboxRow, Incident, Move, OutboxPost, Run
-from responder.ports import Clock, Journal
-from responder.store.sqlite import alerts, files, moves, reads, steps
+from responder.ports import Clock, Journal, Line, Rest, Waiting
+from responder.store.sqlite import alerts, files, moves, posts, reads, steps
 from responder.store.sqlite.writer import Writer
 
 T = TypeVar("T")
 FRESH_BYTES = 32 << 20
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Reader:
@@ -166,36 +168,59 @@ class SqliteStore:
         """
         return await self._calm.read(alerts.page, after, limit, since.timestamp())
 
-    async def due_posts(self, now: datetime, limit: int) -> list[OutboxPost]:
-        """The first unsent post of each thread whose turn it is."""
-        return await self._hot.read(reads.due_posts, now.timestamp(), limit)
+    async def due_posts(
+        self, now: datetime, limit: int, homes: Mapping[str, str] = NOTHING, resting: Sequence[Rest] = ()
+    ) -> list[OutboxPost]:
+        """What may go next: of each thread one line and one edit of its head, worst first."""
+        return await self._hot.read(posts.due_posts, now.timestamp(), limit, homes, resting)
 
-    async def sending(self, post: OutboxPost, at: datetime) -> bool:
+    async def behind(self, post: OutboxPost, limit: int, *, only_joined: bool) -> list[Line]:
+        """The lines of a thread that could go in the same message as a post."""
+        return await self._hot.read(posts.behind, post, limit, only_joined)
+
+    async def aside(self, post: OutboxPost, since: datetime) -> tuple[int, int]:
+        """(updates folded in this chat, times that the incident fired again since a moment)."""
+        return await self._hot.read(posts.aside, post, since.timestamp())
+
+    async def sending(self, post: OutboxPost, at: datetime, riders: Sequence[int] = ()) -> bool:
         """T4 intent of a post."""
-        return await self._write(lambda connection: steps.sending(connection, post, at))
+        return await self._write(lambda connection: posts.sending(connection, post, riders))
 
-    async def sent(self, post: OutboxPost, *, channel: str, ts: str, at: datetime, asked: str = "") -> None:
+    async def sent(
+        self, post: OutboxPost, *, channel: str, ts: str, at: datetime, asked: str = "",
+        told: Sequence[int] = (), folded: Sequence[int] = (),
+    ) -> None:  # fmt: skip
         """T4 outcome of a post; `asked` is the channel's name as we knew it."""
-        await self._write(lambda connection: steps.sent(connection, post, channel, ts, at, asked), "outbox")
+        await self._write(
+            lambda connection: posts.sent(connection, post, channel, ts, at, asked=asked, told=told, folded=folded),
+            "outbox",
+        )
+
+    async def apart(self, post: OutboxPost) -> None:
+        """Queue again what rode in a post that was refused."""
+        await self._write(lambda connection: posts.apart(connection, post), "outbox")
+
+    async def crowds(self, now: datetime, more_than: int, homes: Mapping[str, str]) -> list[tuple[str, str, int, int]]:
+        """(chat, place, newest post, how many are over) where so many first messages of minor incidents wait."""
+        return await self._hot.read(posts.crowds, now.timestamp(), more_than, homes)
+
+    async def crowd(self, chat: str, place: str, homes: Mapping[str, str]) -> list[Waiting]:
+        """The minor incidents whose first message waits for a place, worst first."""
+        return await self._hot.read(posts.crowd, chat, place, homes)
+
+    async def digested(self, chat: str, over: Sequence[int]) -> None:
+        """A digest was posted; what waits of the incidents that it told to be over is folded."""
+        await self._write(lambda connection: posts.digested(connection, chat, over), "outbox")
 
     async def release(self, chat: str) -> None:
         """Let all posts of a chat try at once: it answers again, or we started with what may be new settings."""
         sql = "UPDATE post SET not_before = 0 WHERE chat = ? AND state IN ('queued', 'sending') AND not_before > 0"
         await self._write(lambda connection: connection.execute(sql, (chat,)).rowcount, "outbox")
 
-    async def like(self, post: OutboxPost, limit: int) -> list[tuple[int, str]]:
-        """Later posts of the same thread and kind that wait as well: (id, body)."""
-        return await self._hot.read(reads.like, post, limit)
-
-    async def settled(self, post: OutboxPost) -> bool:
-        """Whether a post has arrived."""
-        return await self._hot.read(reads.settled, post.id)
-
-    async def folded(self, numbers: Sequence[int]) -> None:
-        """Write that posts were told as part of another."""
-        sql = "UPDATE post SET state = 'folded' WHERE id = ? AND state = 'queued'"
-        rows = [(number,) for number in numbers]
-        await self._write(lambda connection: connection.executemany(sql, rows).rowcount)
+    async def folded(self, post: OutboxPost, others: Sequence[int]) -> None:
+        """Count a line and others of its thread in the head instead of showing them."""
+        at = self._clock.now()
+        await self._write(lambda connection: posts.folded(connection, post, others, at), "outbox")
 
     async def linked(self, post: OutboxPost, permalink: str) -> None:
         """Keep a thread's address."""
@@ -215,11 +240,11 @@ class SqliteStore:
     ) -> None:
         """Put a post off."""
         now = self._clock.now()
-        await self._write(lambda connection: steps.held(connection, post, until, error, whole_channel, state, now))
+        await self._write(lambda connection: posts.held(connection, post, until, error, whole_channel, state, now))
 
     async def failed(self, post: OutboxPost, *, at: datetime, error: str, reroute: str) -> None:
         """Write that a post is refused for good."""
-        await self._write(lambda connection: steps.failed(connection, post, at, error, reroute), "outbox")
+        await self._write(lambda connection: posts.failed(connection, post, at, error, reroute), "outbox")
 
     async def due_runs(self, now: datetime, limit: int) -> list[Run]:
         """Open runs whose timer or signal is due."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from responder.model import Beat, Cursor, Episode, InboxRow, Incident, OutboxPost, Run
+from responder.model import Beat, Cursor, Episode, InboxRow, Incident, Run
 from responder.store.sqlite import rows
 
 READ_BYTES = 4 << 20  # of bodies at once; a larger body comes alone
@@ -135,22 +135,6 @@ def _readable(row: dict[str, Any], table: str) -> dict[str, Any]:
     return row
 
 
-_FROM_POST = """FROM post p JOIN incident i ON i.id = p.incident
-  LEFT JOIN thread t ON t.incident = p.incident AND t.chat = p.chat
-  LEFT JOIN channel_hold h ON h.chat = p.chat AND h.channel = coalesce(nullif(p.channel, ''), i.channel)"""
-
-
-def due_posts(connection: sqlite3.Connection, now: float, limit: int) -> list[OutboxPost]:
-    """The first unsent post of each thread whose turn it is, worst first, then oldest; so many of each chat."""
-    sql = f"""SELECT {rows.POST_COLUMNS} {_FROM_POST} JOIN (
-        SELECT p.id, row_number() OVER (PARTITION BY p.chat ORDER BY i.severity, p.id) AS place {_FROM_POST}
-        WHERE p.state IN ('queued', 'sending') AND p.not_before <= ?1 AND coalesce(h.until, 0) <= ?1
-        AND p.id = (SELECT min(id) FROM post q
-          WHERE q.incident = p.incident AND q.chat = p.chat AND q.state IN ('queued', 'sending'))
-      ) AS due ON due.id = p.id WHERE due.place <= ?2 ORDER BY i.severity, p.id"""
-    return [rows.post(row) for row in connection.execute(sql, (now, limit))]
-
-
 def channel_id(connection: sqlite3.Connection, chat: str, name: str) -> str:
     """The id of a channel that we have posted to by its name, else ""."""
     row = connection.execute("SELECT id FROM channel WHERE chat = ? AND name = ?", (chat, name)).fetchone()
@@ -168,18 +152,6 @@ def some_episodes(connection: sqlite3.Connection, numbers: Sequence[int]) -> dic
         each = _readable(dict(zip(keys, row, strict=True)), "episodes")
         found[each.pop("incident")].append(each)
     return found
-
-
-def settled(connection: sqlite3.Connection, number: int) -> bool:
-    """Whether a post has arrived."""
-    return connection.execute("SELECT 1 FROM post WHERE id = ? AND state = 'sent'", (number,)).fetchone() is not None
-
-
-def like(connection: sqlite3.Connection, post: OutboxPost, limit: int) -> list[tuple[int, str]]:
-    """Later posts of the same thread and kind that wait as well: (id, body)."""
-    sql = """SELECT id, message ->> 'body' FROM post WHERE incident = ? AND chat = ? AND kind = ? AND state = 'queued'
-      AND id > ? ORDER BY id LIMIT ?"""
-    return list(connection.execute(sql, (post.incident, post.chat, post.kind, post.id, limit)))
 
 
 def due_runs(connection: sqlite3.Connection, now: float, limit: int) -> list[Run]:

@@ -101,11 +101,14 @@ POST_COLUMNS = (
 
 
 def post(row: Sequence[Any]) -> OutboxPost:
-    """Read one row of POST_COLUMNS."""
-    number, home, chat, kind, severity, channel, said, state, created, attempts, ts, in_channel, under, looking = row
+    """Read one row of POST_COLUMNS and the place."""
+    (
+        number, home, chat, kind, severity, channel, said, state, created, attempts, ts, in_channel, under, looking,
+        place,
+    ) = row  # fmt: skip
     return OutboxPost(
         number, home, chat, kind, Severity(severity), channel, message(said), state, surely(created), attempts, ts,
-        in_channel, under, moment(looking),
+        in_channel, under, moment(looking), place,
     )  # fmt: skip
 
 

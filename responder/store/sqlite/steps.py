@@ -1,4 +1,4 @@
-"""The SQL of the engine and the outbox: steps (T3), effects (T4), signals (T5), parking and finishing."""
+"""The SQL of the engine: steps (T3), intents of actions (T4), signals (T5), parking and finishing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hashlib import sha256
 import orjson
 
 from responder.errors import Conflict, Fenced
-from responder.model import Done, OutboxPost, Run
+from responder.model import Done, Run
 from responder.ports import Journal
 from responder.store.sqlite import rows
 from responder.store.sqlite.moves import Places, add_counts, insert_posts, insert_timeline, write_move
@@ -150,82 +150,3 @@ def finish(connection: sqlite3.Connection, run: Run, state: str, result: object,
         "UPDATE run SET state = ?, ended_at = ?, result = ? WHERE id = ? AND epoch = ? AND state = 'open'",
         (state, at.timestamp(), rows.text(result), run.id, run.epoch),
     )
-
-
-def sending(connection: sqlite3.Connection, post: OutboxPost, at: datetime) -> bool:
-    """Write that a post is about to leave (T4 intent); False when it is no longer to be sent."""
-    sql = """UPDATE post SET state = 'sending', attempts = attempts + 1, looking_since = NULL
-      WHERE id = ? AND state IN ('queued', 'sending')"""
-    return bool(connection.execute(sql, (post.id,)).rowcount)
-
-
-def sent(connection: sqlite3.Connection, post: OutboxPost, channel: str, ts: str, at: datetime, asked: str) -> None:
-    """Write that a post has arrived (T4 outcome). An edit of a head leaves no row: the head itself is the record."""
-    if asked and asked != channel:  # what a name turned out to be: a look after a restart needs the id
-        connection.execute("INSERT OR REPLACE INTO channel VALUES (?, ?, ?)", (post.chat, asked, channel))
-    if post.kind == "head" and post.thread_ts:
-        connection.execute("DELETE FROM post WHERE id = ?", (post.id,))
-    else:
-        connection.execute(
-            "UPDATE post SET state = 'sent', ts = ?, sent_at = ?, channel = ?, error = '' WHERE id = ?",
-            (ts, at.timestamp(), channel or post.channel, post.id),
-        )
-        if post.kind == "head":
-            connection.execute(
-                "INSERT OR REPLACE INTO thread (incident, chat, channel, ts) VALUES (?, ?, ?, ?)",
-                (post.incident, post.chat, channel, ts),
-            )
-    add_counts(connection, {("posts", f"{post.chat}/sent"): 1})
-
-
-def held(
-    connection: sqlite3.Connection, post: OutboxPost, until: datetime, error: str, whole_channel: bool, state: str,
-    now: datetime,
-) -> None:  # fmt: skip
-    """Put a post off: its own time, or its whole channel's when the other side asked to slow down.
-
-    `state` is `sending` when nobody knows whether it has arrived (it is looked for first), `queued` when it has not.
-    """
-    if state == "queued":
-        _alone(connection, post)
-    since = post.looking_since or (now if state == "sending" else None)
-    connection.execute(
-        "UPDATE post SET state = ?, not_before = ?, error = ?, looking_since = ?"
-        " WHERE id = ? AND state IN ('queued', 'sending')",  # what has left is not called back
-        (
-            state, 0 if whole_channel else until.timestamp(), error[:500],
-            since.timestamp() if since else None, post.id,
-        ),
-    )  # fmt: skip
-    if whole_channel:
-        connection.execute(  # by the name that rules use: a head has no thread yet that knows its channel's id
-            "INSERT OR REPLACE INTO channel_hold SELECT ?1, coalesce(nullif(p.channel, ''), i.channel), ?2"
-            " FROM post p JOIN incident i ON i.id = p.incident WHERE p.id = ?3",
-            (post.chat, until.timestamp(), post.id),
-        )
-    add_counts(connection, {("posts", f"{post.chat}/retried"): 1})
-
-
-def _alone(connection: sqlite3.Connection, post: OutboxPost) -> None:
-    """Take back a newer edit of the head: a head is drawn when it is sent, so this one says all."""
-    if post.kind == "head":
-        connection.execute(
-            "DELETE FROM post WHERE incident = ? AND chat = ? AND kind = 'head' AND state = 'queued' AND id <> ?",
-            (post.incident, post.chat, post.id),
-        )
-
-
-def failed(connection: sqlite3.Connection, post: OutboxPost, at: datetime, error: str, reroute: str) -> None:
-    """Write that a post is refused for good; a head goes to the channel `reroute` instead, when that is named."""
-    if reroute:
-        _alone(connection, post)
-        connection.execute(
-            "UPDATE post SET state = 'queued', channel = ?, attempts = 0, not_before = 0, error = ?,"
-            " looking_since = NULL WHERE id = ?",
-            (reroute, error[:500], post.id),
-        )
-    else:
-        connection.execute("UPDATE post SET state = 'failed', error = ? WHERE id = ?", (error[:500], post.id))
-        add_counts(connection, {("posts", f"{post.chat}/failed"): 1})
-    said = f"{post.chat}: message refused: {error}" + (f"; sent to {reroute} instead" if reroute else "")
-    insert_timeline(connection, [(post.incident, at, "post", said)])
