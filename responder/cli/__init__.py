@@ -77,6 +77,7 @@ def _file_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     one.add_argument(
         "what", metavar="FILE|INC-n", help="a webhook body, one alert as JSON, - for standard input, or an incident"
     )
+    one.add_argument("--receiver", metavar="NAME", help="read FILE as this receiver does (default: as Alertmanager's)")
     _client(one)
     agents = _add(commands, "agents", None, "the agents that chains use").add_subparsers(metavar="WHAT", required=True)
     one = _add(agents, "list", files.agents_list, "name, model, what for")

@@ -83,9 +83,11 @@ def explain(parsed: Namespace) -> int:
         return _explain_incident(parsed)
     rules = read_files(config.load(parsed.config)).rules
     told = []
-    alerts = read_alerts(parsed.what)
-    if not alerts:
+    alerts, beside = asyncio.run(_received(parsed)) if parsed.receiver else (read_alerts(parsed.what), [])
+    if not alerts and not beside:
         raise PayloadError(f"{parsed.what} holds no alert")
+    for line in [] if parsed.json else beside:
+        draw.say(line)
     for alert in alerts:
         explained = rules.explain(alert)
         told.append({"alert": alert.name, "labels": dict(alert.labels), "firing": alert.firing} | explained.as_dict()
@@ -98,7 +100,7 @@ def explain(parsed: Namespace) -> int:
             for line in explained.lines():
                 draw.say(f"  {line}")
     if parsed.json:
-        draw.as_json({"alerts": told})
+        draw.as_json({"alerts": told} | ({"beside": beside} if parsed.receiver else {}))
     return 0
 
 
@@ -120,12 +122,28 @@ def _explain_incident(parsed: Namespace) -> int:
     return 0
 
 
-def read_alerts(what: str) -> list[Alert]:
-    """Read a webhook body, one alert, or a list of alerts. Raises: PayloadError."""
+async def _received(parsed: Namespace) -> tuple[list[Alert], list[str]]:
+    """Read a body as a receiver does -> its alerts, and a line for all else. Raises: ConfigError, PayloadError."""
+    raw, settings, name = _read_file(parsed.what), config.load(parsed.config), parsed.receiver
+    only = settings.model_copy(update={"receivers": {name: settings.receivers.get(name, {})}, "tools": {}, "chat": {}})
+    chosen = [each for each in plugins.choose(only) if each.name == name and each.section == "receivers"]
+    async with plugins.open_parts(chosen, Surroundings(SystemClock(), SystemIds())) as parts:
+        decoded = parts.receivers[name].decode(raw, datetime.now(UTC))
+    beside = [f"{'kept, nobody is told' if bad.quiet else 'not read'}: {bad.reason}" for bad in decoded.bad]
+    beside += [f"{said.kind} by {said.person or 'somebody'}: told in its incident" for said in decoded.news]
+    return list(decoded.alerts), beside
+
+
+def _read_file(what: str) -> bytes:
     try:
-        raw = sys.stdin.buffer.read() if what == "-" else Path(what).read_bytes()
+        return sys.stdin.buffer.read() if what == "-" else Path(what).read_bytes()
     except OSError as error:
         raise PayloadError(f"{what} cannot be read: {error.strerror}") from error
+
+
+def read_alerts(what: str) -> list[Alert]:
+    """Read a webhook body, one alert, or a list of alerts. Raises: PayloadError."""
+    raw = _read_file(what)
     now = datetime.now(UTC)
     try:
         found = orjson.loads(raw)
