@@ -101,11 +101,9 @@ def _alarm(alarm: Json, message: Json, state: str, before: str, at: datetime | N
 def _metric(trigger: Json) -> dict[str, str]:
     """Give namespace, metric and dimensions: of the alarm, or of the first metric of its formula."""
     metrics = trigger.get("Metrics")
-    stat = (
-        next((_object(each["MetricStat"]) for each in metrics if isinstance(each, dict) and "MetricStat" in each), {})
-        if isinstance(metrics, list)
-        else {}
-    )
+    each_of = [_object(each) for each in metrics] if isinstance(metrics, list) else []
+    stats = [_object(each.get("MetricStat", each.get("metricStat"))) for each in each_of]
+    stat = next(filter(None, stats), {})
     metric = _object(stat.get("Metric") or stat.get("metric")) or trigger
     dimensions = metric.get("Dimensions", metric.get("dimensions"))
     return _filled(
@@ -168,11 +166,11 @@ def _console(arn: str, region: str, name: str) -> str:
 
 
 def _headline(detail: Json) -> str:
-    for key in ("eventDescription", "description", "title", "message", "reason", "state"):
-        found = detail.get(key)
-        if isinstance(found, str) and found:
-            return found[:300]
-    return ""
+    described = detail.get("eventDescription")  # Health gives one in each language
+    if isinstance(described, list) and described:
+        return word(_object(described[0]).get("latestDescription"))[:300]
+    found = (word(detail.get(key)) for key in ("description", "title", "message", "reason", "state"))
+    return next(filter(None, found), "")[:300]
 
 
 def _object_text(value: Json) -> str:
