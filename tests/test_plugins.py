@@ -49,10 +49,10 @@ def test_a_wrong_name_says_which_are_known(name: str, said: str) -> None:
 
 
 def test_a_chat_has_no_second_name() -> None:
-    with pytest.raises(ConfigError, match="chat.console-2: no such integration"):
+    with pytest.raises(ConfigError, match=r"chat\.console-2: no such integration"):
         choose(Settings(chat={"console-2": {}}))
 
 
 async def test_a_mapping_is_read_when_it_is_chosen() -> None:
-    with pytest.raises(ConfigError, match="receivers.generic-x.mapping.labels.alertname"):
+    with pytest.raises(ConfigError, match=r"receivers\.generic-x\.mapping\.labels\.alertname"):
         choose(settings(generic_x={"mapping": {"labels": {"alertname": "a["}}}))

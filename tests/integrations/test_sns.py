@@ -35,7 +35,12 @@ CERTIFICATE_URL = "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService
 
 
 def certificate(
-    name: str = "sns.amazonaws.com", *, key: Any = KEY, begins: float = -30, ends: float = 30, names: tuple[str, ...] = ()
+    name: str = "sns.amazonaws.com",
+    *,
+    key: Any = KEY,
+    begins: float = -30,
+    ends: float = 30,
+    names: tuple[str, ...] = (),
 ) -> bytes:
     """Give a certificate that signs itself; times in days from NOW."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -151,7 +156,7 @@ async def test_only_listed_topics_may_send_and_for_others_nothing_is_fetched() -
         "https://sns.eu-west-1.amazonaws.com/?a.pem",
         "https://s3.eu-west-1.amazonaws.com/bucket/a.pem",
         "https://sns.amazonaws.com/a.pem",
-        "https://sns.еu-west-1.amazonaws.com/a.pem",
+        "https://sns.\u0435u-west-1.amazonaws.com/a.pem",
         "https://sns.eu-west-1.amazonaws.com\n.evil.example/a.pem",
         "https://169.254.169.254/a.pem",
         "https://[::1]/a.pem",
@@ -372,7 +377,11 @@ def test_an_alarm_is_the_same_by_every_way() -> None:
 
 def test_a_formula_is_labelled_by_its_first_metric() -> None:
     labels = read("metric_math").labels
-    assert (labels["namespace"], labels["metric"], labels["dimension_FunctionName"]) == ("AWS/Lambda", "Errors", "checkout")
+    assert (labels["namespace"], labels["metric"], labels["dimension_FunctionName"]) == (
+        "AWS/Lambda",
+        "Errors",
+        "checkout",
+    )
 
 
 def test_a_composite_alarm_says_its_rule() -> None:
@@ -448,7 +457,7 @@ async def served(handler: Any) -> AsyncIterator[tuple[Web, URL]]:
     app = web.Application()
     app.router.add_get("/{name}", handler)
     async with TestServer(app) as server, ClientSession() as http:
-        yield Web(http, None), server.make_url("/a.pem")
+        yield Web(http, None, 0.2), server.make_url("/a.pem")
 
 
 async def test_an_answer_is_read_whole() -> None:
@@ -484,6 +493,19 @@ async def test_no_answer_is_worth_another_try() -> None:
     async with ClientSession() as http:
         with pytest.raises(TransientError, match="cannot be asked"):
             await Web(http, None)(URL("http://127.0.0.1:1/a.pem"))
+
+
+async def test_a_hang_ends_in_time() -> None:
+    hung = asyncio.Event()
+
+    async def answer(_request: web.Request) -> web.Response:
+        await hung.wait()
+        return web.Response()
+
+    async with served(answer) as (fetch, url):
+        with pytest.raises(TransientError, match="TimeoutError"):
+            await fetch(url)
+        hung.set()
 
 
 async def test_it_opens_and_closes() -> None:

@@ -35,7 +35,9 @@ def decode(source: str, raw: bytes) -> Decoded:
         assert all(isinstance(key, str) and isinstance(value, str) for key, value in each.labels.items())
         assert all(isinstance(key, str) and isinstance(value, str) for key, value in each.annotations.items())
         orjson.dumps([dict(each.labels), dict(each.annotations), each.generator_url, each.identity])
-        assert "\0" not in "".join([*each.labels, *each.labels.values(), *each.annotations.values(), each.generator_url])
+        assert "\0" not in "".join(
+            [*each.labels, *each.labels.values(), *each.annotations.values(), each.generator_url]
+        )
         for at in (each.started_at, each.ended_at):
             assert at is None or at.utcoffset() == timedelta(0)
         assert RULES.classify(each).severity
@@ -114,7 +116,9 @@ def test_severity_and_time_are_ours(source: str, name: str, severity: Severity, 
 def alarm(state: str, before: str) -> bytes:
     """Give the recorded alarm in another state, ten minutes later."""
     text = recorded("sns", "alarm").decode().replace('NewStateValue\\": \\"ALARM', f'NewStateValue\\": \\"{state}')
-    return text.replace('OldStateValue\\": \\"OK', f'OldStateValue\\": \\"{before}').replace("T09:14", "T09:24").encode()
+    return (
+        text.replace('OldStateValue\\": \\"OK', f'OldStateValue\\": \\"{before}').replace("T09:14", "T09:24").encode()
+    )
 
 
 def grafana_resolved() -> bytes:
@@ -251,15 +255,14 @@ def test_ten_thousand_alerts_are_ten_thousand(source: str) -> None:
     assert len({each.identity for each in found.alerts}) == 10_000
 
 
-WORDS = sorted(
-    {
-        *("alerts labels annotations status values startsAt endsAt orgId ruleName state tags evalMatches".split()),
-        *("Type TopicArn Message Subject Records Sns AlarmName NewStateValue OldStateValue Trigger Metrics".split()),
-        *("Dimensions MetricStat metricStat AlarmArn detail detail-type source resources alarmName".split()),
-        *("data event issue metric_alert alert_rule error comment action actor project culprit id level".split()),
-        *("title cycle_key transition alert_type priority alert alertId message details checks monitor name".split()),
-    }
-)
+NAMES = """
+    alerts labels annotations status values startsAt endsAt orgId ruleName state tags evalMatches Type TopicArn Message
+    Subject Records Sns AlarmName NewStateValue OldStateValue Trigger Metrics Dimensions MetricStat metricStat AlarmArn
+    detail detail-type source resources alarmName data event issue metric_alert alert_rule error comment action actor
+    project culprit id level title cycle_key transition alert_type priority alert alertId message details checks monitor
+    name
+"""
+WORDS = NAMES.split()
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12) | st.sampled_from(
     ["firing", "resolved", "Notification", "ALARM", "OK", "INSUFFICIENT_DATA", "aws.cloudwatch", "up", "Close", "seen",
      "\ud800", "\0", "9" * 400, "$HOSTNAME", "UnsubscribeConfirmation", '{"AlarmName": [], "NewStateValue": {}}']

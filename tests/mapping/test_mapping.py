@@ -212,5 +212,5 @@ def test_a_wrong_table_stops_the_start_and_names_the_key(mapping: dict[str, Any]
 
 
 def test_a_generic_receiver_needs_a_mapping() -> None:
-    with pytest.raises(ConfigError, match="receivers.generic.mapping: Field required"):
+    with pytest.raises(ConfigError, match=r"receivers\.generic\.mapping: Field required"):
         read_section(Settings, "receivers.generic", {})

@@ -87,8 +87,7 @@ def test_a_wrong_path_says_where(text: str, said: str) -> None:
 def test_any_text_is_a_path_or_a_reason(text: str) -> None:
     try:
         path = read_path(text)
-    except ValueError as error:
-        assert str(error)
-    else:
-        assert isinstance(path, Path)
-        path.find(BODY, BODY)
+    except ValueError:
+        return
+    assert isinstance(path, Path)
+    path.find(BODY, BODY)

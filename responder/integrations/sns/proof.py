@@ -143,15 +143,15 @@ def _names(certificate: x509.Certificate) -> list[str]:
 class Web:
     """Asks one address: no redirect, no cookie, little time, little to read."""
 
-    def __init__(self, http: ClientSession, proxy: str | None) -> None:
+    def __init__(self, http: ClientSession, proxy: str | None, timeout_s: float = FETCH_S) -> None:
         """Keep the session."""
-        self._http, self._proxy = http, proxy
+        self._http, self._proxy, self._timeout_s = http, proxy, timeout_s
 
     async def __call__(self, url: URL) -> tuple[int, bytes]:
         """Give status and body. Raises: TransientError: no answer, or too large a one."""
         try:
             async with (
-                asyncio.timeout(FETCH_S),
+                asyncio.timeout(self._timeout_s),
                 self._http.get(url, allow_redirects=False, proxy=self._proxy) as answer,
             ):
                 body = bytearray()
