@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -16,6 +17,7 @@ from responder.config import Settings, read_section
 from responder.errors import ConfigError
 from responder.ports import Chat, Mirror, Plugin, Receiver, Surroundings, Tool, Truth
 
+WORD = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 ALWAYS = ("responder",)  # receivers that need no line in the settings
 DEFAULT_CHAT = "console"
 
@@ -26,11 +28,18 @@ def names() -> list[str]:
 
 
 def plugin(name: str, section: str) -> Plugin:
-    """Give one integration. Raises: ConfigError: there is none of this name."""
-    if name not in names():
+    """Give one integration; a receiver may also be named by it and a word: `generic-uptime` is a `generic`.
+
+    Raises: ConfigError: there is none of this name.
+    """
+    file, _, word = name.partition("-")
+    if file not in names() or (word and section != "receivers"):
         raise ConfigError(f"{section}.{name}: no such integration; known: {', '.join(names())}")
-    found = importlib.import_module(f"{integrations.__name__}.{name}").plugin
+    found = importlib.import_module(f"{integrations.__name__}.{file}").plugin
     assert isinstance(found, Plugin)
+    if name != file and not (found.many and WORD.fullmatch(word)):
+        said = "of small letters, digits and dashes" if found.many else f"and there can be only one {file}"
+        raise ConfigError(f"{section}.{name}: a name is that of an integration, or it and a word {said}")
     return found
 
 
@@ -83,9 +92,10 @@ async def open_parts(chosen: list[Chosen], around: Surroundings) -> AsyncIterato
         truths: dict[str, Truth] = {}
         for each in chosen:
             if each.section == "receivers" and each.plugin.receiver is not None:
-                receivers[each.name] = await opened.enter_async_context(each.plugin.receiver(each.settings, around))
+                named = replace(around, name=each.name)
+                receivers[each.name] = await opened.enter_async_context(each.plugin.receiver(each.settings, named))
                 for opener, found in ((each.plugin.mirror, mirrors), (each.plugin.truth, truths)):
-                    part = await opened.enter_async_context(opener(each.settings, around)) if opener else None
+                    part = await opened.enter_async_context(opener(each.settings, named)) if opener else None
                     if part is not None:
                         found[each.name] = part
             elif each.section == "chat" and each.plugin.chat is not None:

@@ -287,6 +287,7 @@ class Surroundings:
     ids: Ids
     base_url: str = ""  # where people reach us, "" when unknown
     submit: Submit = _nowhere  # (receiver, body): into our own inbox, as if it had been sent
+    name: str = ""  # of a receiver as its path has it; that of its file, or the file's and a word: generic-uptime
 
 
 Opened = Callable[[Any, Surroundings], AbstractAsyncContextManager[Any]]
@@ -298,7 +299,7 @@ class Plugin:
 
     receiver -> Receiver; chat -> Chat; tools -> Sequence[Tool]; mirror -> Mirror | None and truth -> Truth | None, both
     opened with the receiver and from its settings, None when these do not ask for it. Each opener is an async context
-    manager of (settings, Surroundings).
+    manager of (settings, Surroundings). `many`: the receiver may be set up several times, as NAME-WORD.
     """
 
     settings: type[BaseModel]
@@ -308,4 +309,5 @@ class Plugin:
     mirror: Opened | None = None
     truth: Opened | None = None
     snippet: Callable[[BaseModel, str], str] | None = None  # the sender's own configuration, for `responder init`
+    many: bool = False
     extra: Mapping[str, object] = field(default_factory=dict)

@@ -81,6 +81,7 @@ def _file_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
         metavar="FILE|ALERT|INC-n",
         help="a body or alerts as JSON, - for standard input, 'Name{env=\"prod\"}', or an incident",
     )
+    one.add_argument("--receiver", metavar="NAME", help="read FILE as this receiver does (default: as Alertmanager's)")
     _client(one)
     agents = _add(commands, "agents", None, "the agents that chains use").add_subparsers(metavar="WHAT", required=True)
     one = _add(agents, "list", files.agents_list, "name, model, what for")

@@ -72,13 +72,16 @@ def explain(parsed: Namespace) -> int:
     for error in book.errors:
         sys.stderr.write(f"error: {error}\n")
     rules = book.rules
-    alerts = [written] if (written := written_alert(parsed.what)) else read_alerts(parsed.what)
-    if not alerts:
+    alerts, beside = asyncio.run(_received(parsed)) if parsed.receiver else (_alerts(parsed.what), [])
+    if not alerts and not beside:
         raise PayloadError(f"{parsed.what} holds no alert")
     explained = [(alert, rules.explain(alert)) for alert in alerts]
     if parsed.json:
-        draw.as_json({"alerts": [_explained_json(alert, each) for alert, each in explained]})
+        told = {"alerts": [_explained_json(alert, each) for alert, each in explained]}
+        draw.as_json(told | ({"beside": beside} if parsed.receiver else {}))
         return 0
+    for line in beside:
+        draw.say(line)
     for alert, each in explained:
         decided = each.decision
         by = f"rule {decided.rule} ({decided.matched_by}), runbook {decided.runbook}"
@@ -138,12 +141,33 @@ def written_alert(what: str) -> Alert | None:
     return Alert("alertmanager", identify("alertmanager", labels), labels, {}, True, datetime.now(UTC))
 
 
-def read_alerts(what: str) -> list[Alert]:
-    """Read a webhook body, one alert, or a list of alerts. Raises: PayloadError."""
+def _alerts(what: str) -> list[Alert]:
+    written = written_alert(what)
+    return [written] if written else read_alerts(what)
+
+
+async def _received(parsed: Namespace) -> tuple[list[Alert], list[str]]:
+    """Read a body as a receiver does -> its alerts, and a line for all else. Raises: ConfigError, PayloadError."""
+    raw, settings, name = _read_file(parsed.what), config.load(parsed.config), parsed.receiver
+    only = settings.model_copy(update={"receivers": {name: settings.receivers.get(name, {})}, "tools": {}, "chat": {}})
+    chosen = [each for each in plugins.choose(only) if each.name == name and each.section == "receivers"]
+    async with plugins.open_parts(chosen, Surroundings(SystemClock(), SystemIds())) as parts:
+        decoded = parts.receivers[name].decode(raw, datetime.now(UTC))
+    beside = [f"{'kept, nobody is told' if bad.quiet else 'not read'}: {bad.reason}" for bad in decoded.bad]
+    beside += [f"{said.kind} by {said.person or 'somebody'}: told in its incident" for said in decoded.news]
+    return list(decoded.alerts), beside
+
+
+def _read_file(what: str) -> bytes:
     try:
-        raw = sys.stdin.buffer.read() if what == "-" else Path(what).read_bytes()
+        return sys.stdin.buffer.read() if what == "-" else Path(what).read_bytes()
     except OSError as error:
         raise PayloadError(f"{what} cannot be read: {error.strerror}") from error
+
+
+def read_alerts(what: str) -> list[Alert]:
+    """Read a webhook body, one alert, or a list of alerts. Raises: PayloadError."""
+    raw = _read_file(what)
     now = datetime.now(UTC)
     try:
         found = orjson.loads(raw)

@@ -20,6 +20,7 @@ from responder.web.guard import DEADLINE_S
 
 MAX_IN_FLIGHT = 64 << 20  # bytes of bodies being read at once
 PATH = "/webhooks/"
+CHALLENGE = 'Bearer, Basic realm="responder"'  # some show a password only when they are asked for it
 RETRY_AFTER = {"Retry-After": "5"}
 log = structlog.stdlib.get_logger("door")
 
@@ -57,7 +58,7 @@ class Door:
             log.warning("webhook refused: wrong or missing token", receiver=name, sender=request.remote)
             await self._refused(request, name, receiver)
             return self._answer(
-                name, "unauthorized", _say(401, "wrong or missing token", {"WWW-Authenticate": "Bearer"})
+                name, "unauthorized", _say(401, "wrong or missing token", {"WWW-Authenticate": CHALLENGE})
             )
         if self.closing:
             return self._answer(name, "closing", _say(503, "stopping", RETRY_AFTER))

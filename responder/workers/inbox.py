@@ -275,8 +275,8 @@ class Inbox:
             move.quarantined.append((receiver, bad, self._clock.now()))
             move.counts["entries", ""] += bad.entries
             move.counts["bodies_unread", ""] += bad.entries == 0
-        for receiver in {receiver for receiver, _ in chunk.bad if receiver != "responder"}:
-            reason = next(bad.reason for name, bad in chunk.bad if name == receiver)
+        loud = {name: bad.reason for name, bad in reversed(chunk.bad) if name != "responder" and not bad.quiet}
+        for receiver, reason in loud.items():
             labels = {"alertname": "UnreadableAlert", "receiver": receiver}
             said = {"summary": f"{receiver} sent what cannot be read: {reason}", "reason": reason}
             move.internal.append(("responder", orjson.dumps({"alerts": [{"labels": labels, "annotations": said}]})))

@@ -33,6 +33,30 @@ def test_what_init_writes_is_good(capsys: pytest.CaptureFixture[str]) -> None:
     assert Path("responder.token").stat().st_mode & 0o077 == 0
 
 
+GENERIC = """receivers:
+  generic-uptime: {mapping: {labels: {alertname: name}, status: {path: s, resolved: up, ignored: test}}}
+"""
+
+
+def test_a_mapping_can_be_tried_on_a_body(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("responder.yaml").write_text(GENERIC, "utf-8")
+    Path("body.json").write_text('[{"name": "Xyzzy"}, {"s": "test"}, {"other": 1}]', "utf-8")
+    assert run(["explain", "--receiver", "generic-uptime", "body.json", "--json"]) == 0
+    found = json.loads(printed(capsys))
+    assert [(each["alert"], each["severity"]) for each in found["alerts"]] == [("Xyzzy", "P2")]
+    assert [line.partition(":")[0] for line in found["beside"]] == ["kept, nobody is told", "not read"]
+    assert run(["explain", "--receiver", "generic-uptime", "body.json"]) == 0
+    assert "is it the right mapping?" in printed(capsys)
+
+
+def test_a_body_can_be_tried_on_a_receiver_that_is_not_set_up_yet(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("body.json").write_text('{"alerts": [{"labels": {"alertname": "DatasourceNoData"}}]}', "utf-8")
+    assert run(["explain", "--receiver", "grafana", "body.json"]) == 0
+    assert "DatasourceNoData: P2 by rule grafana-datasource" in printed(capsys)
+    assert run(["explain", "--receiver", "nothing", "body.json"]) != 0
+    assert "no such integration" in capsys.readouterr().err
+
+
 def test_init_writes_over_nothing_unless_told(capsys: pytest.CaptureFixture[str]) -> None:
     Path("responder.yaml").write_text("listen: 127.0.0.1:1\n", "utf-8")
     assert run(["init"]) == 1

@@ -17,13 +17,18 @@ from responder.files import read_yaml
 from responder.integrations import slack
 from responder.integrations.alertmanager import Alertmanager
 from responder.integrations.alertmanager import Settings as AlertmanagerSettings
+from responder.integrations.datadog import PAYLOAD
+from responder.mapping import StatusTable, Table
 from responder.metrics import Metrics
-from responder.plugins import choose
+from responder.plugins import ALWAYS, choose
 
 DEPLOY = shipped("deploy")
 ENVIRONMENT = {
     name: f"secret of {name.lower()}"
-    for name in ("ALERTMANAGER_TOKEN", "SLACK_BOT_TOKEN", "ANTHROPIC_API_KEY", "RESPONDER_API_TOKEN")
+    for name in (
+        *("ALERTMANAGER_TOKEN", "SLACK_BOT_TOKEN", "ANTHROPIC_API_KEY", "RESPONDER_API_TOKEN"),
+        *("GRAFANA_HMAC_SECRET", "SENTRY_CLIENT_SECRET", "DATADOG_TOKEN", "OPSGENIE_TOKEN", "UPTIME_TOKEN"),
+    )
 }
 SCOPES = {  # Slack method -> the scopes that it may need: https://docs.slack.dev/reference/methods
     "auth.test": (),
@@ -167,8 +172,15 @@ def test_the_example_configuration_holds_every_key() -> None:
     assert set(found["llm"]) == set(llm.Settings.model_fields)
     assert set(found["receivers"]["alertmanager"]) == set(AlertmanagerSettings.model_fields)
     for each in choose(example()):
-        if each.section != "receivers":
+        if each.name not in ALWAYS:
             assert set(found[each.section][each.name]) == set(type(each.settings).model_fields), each.name
+    mapping = found["receivers"]["generic-uptime"]["mapping"]
+    assert set(mapping) == set(Table.model_fields)
+    assert set(mapping["status"]) == set(StatusTable.model_fields)
+
+
+def test_the_payload_to_paste_into_datadog_is_the_one_that_is_read() -> None:
+    assert (DEPLOY / "datadog-payload.json").read_text("utf-8").strip() == PAYLOAD
 
 
 def test_the_example_configuration_says_the_defaults() -> None:
