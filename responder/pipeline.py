@@ -19,8 +19,9 @@ from datetime import datetime, timedelta
 from responder import incidents
 from responder.model import HEARD, Alert, Decision, Episode, EpisodeChange, Incident, Move, NewEpisode, News, Ref
 from responder.rules import RuleSet
-from responder.story import Part, Parts, beat, still, twin, why
+from responder.story import Part, Parts, beat, old_news, remembering, still, twin, why
 
+OWN = "own"  # news that we wrote ourselves
 STALE_WITHIN = timedelta(seconds=60)  # of a resolve, an alert that began before it is a late copy
 
 
@@ -57,8 +58,9 @@ def move(
             work.begins(alert, decision, episode)
         beat(work.move, alert, decision)
     for said in news:
+        work.move.counts["news", f"{said.source}/{said.kind}"] += 1
         episode = view.episodes.get(said.identity)
-        if episode is not None and (home := view.incidents.get(episode.incident or 0)) is not None:
+        if said.kind != OWN and episode is not None and (home := view.incidents.get(episode.incident or 0)) is not None:
             work.parts.of(home).news.append(said)
     for each in work.parts.values():
         each.tell(work.move, rules, now)
@@ -73,13 +75,17 @@ class _Work:
     move: Move = field(default_factory=Move)
     parts: Parts = field(default_factory=Parts)
     placed: dict[str, Part] = field(default_factory=dict)  # group key -> where this move puts its alerts
+    twins: dict[str, dict[str, Part]] = field(default_factory=dict)  # alias -> source -> where this move puts it
 
     def begins(self, alert: Alert, decision: Decision, episode: Episode | None) -> None:
         """A start after the last end is a new episode; one before it is a late copy, or a resolve that was none."""
         start = min(alert.started_at or alert.received_at, alert.received_at)
-        if episode is None or episode.ended_at is None or start > episode.ended_at:
+        if episode is not None and old_news(alert, episode):
+            self.only_count(alert, episode)
+        elif episode is None or episode.ended_at is None or start > episode.ended_at:
             home, reasons = self.place(alert, decision), why(self.rules, alert, decision)
-            self.move.episodes.append(NewEpisode(alert, home, start, None, alert.entries, reasons, decision.muted))
+            whole = remembering(alert, episode)
+            self.move.episodes.append(NewEpisode(whole, home, start, None, alert.entries, reasons, decision.muted))
         elif alert.received_at - episode.received_at <= STALE_WITHIN:
             self.only_count(alert, episode)
         else:  # Alertmanager resolves by timeout when it loses Prometheus
@@ -134,6 +140,8 @@ class _Work:
             if again is not None:
                 self.parts.of(again).left.append(alert)
         each.take(self.move, alert, decision)
+        if alert.alias:
+            self.twins.setdefault(alert.alias, {}).setdefault(alert.source, each)
         return incidents.ref(each.now)
 
     def find(self, alert: Alert, decision: Decision, again: Incident | None) -> Part:
@@ -144,6 +152,10 @@ class _Work:
         found = found or twin(self.view.twins, self.view.incidents, alert, self.now)
         if found is not None:
             return self.parts.of(found)
+        beside = self.twins.get(alert.alias, {})  # the other source speaks in this very move
+        other = next((part for source, part in beside.items() if source != alert.source), None)
+        if other is not None:
+            return other
         channel = decision.channel or self.rules.policy.of(decision.severity).channel
         each = self.parts.of(incidents.new(decision, alert, channel, why(self.rules, alert, decision), self.now))
         each.ruled = bool(decision.channel)

@@ -88,9 +88,31 @@ class Parts(dict[Ref, Part]):
 def still(alert: Alert, episode: Episode, home: Ref | None, muted: Muted) -> EpisodeChange:
     """An open episode fires still: the earliest start is kept, and what is new of its annotations."""
     start = alert.started_at if alert.started_at and alert.started_at < episode.started_at else None
-    fresh = alert.annotations if alert.annotations != episode.annotations else None
+    fresh = _fresh(alert.annotations, episode.annotations, partial=alert.partial)
+    named = _fresh(alert.labels, episode.labels, partial=True) if alert.partial else None  # else they are its identity
     other = muted if muted != episode.muted else None
-    return EpisodeChange(episode.id, alert.received_at, alert.entries, start, None, fresh, home, muted=other)
+    return EpisodeChange(
+        episode.id, alert.received_at, alert.entries, start, None, fresh, home, muted=other, labels=named
+    )
+
+
+def _fresh(said: Mapping[str, str], known: Mapping[str, str], *, partial: bool) -> Mapping[str, str] | None:
+    """Give what is to be kept of an alert's texts, None when that is there already."""
+    now = _merged(said, known) if partial else said
+    return now if now != known else None
+
+
+def _merged(said: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
+    """Put what is said over what is known; an empty text takes one away."""
+    return {name: text for name, text in {**known, **said}.items() if text}
+
+
+def remembering(alert: Alert, episode: Episode | None) -> Alert:
+    """A new episode of one that tells only part of what it knows: the rest is as its last episode had it."""
+    if not alert.partial:
+        return alert
+    labels, annotations = (episode.labels, episode.annotations) if episode is not None else ({}, {})
+    return replace(alert, labels=_merged(alert.labels, labels), annotations=_merged(alert.annotations, annotations))
 
 
 def why(rules: RuleSet, alert: Alert, decision: Decision) -> dict[str, object]:
@@ -106,6 +128,11 @@ def beat(move: Move, alert: Alert, decision: Decision) -> None:
     if decision.heartbeat_s is not None:
         within_s, at = decision.heartbeat_s, alert.received_at
         move.beats.append(Beat(decision.group_key, decision.rule, within_s, alert.labels, at))
+
+
+def old_news(alert: Alert, episode: Episode) -> bool:
+    """Whether a sender that dates what it says tells of a time before the end that we know of."""
+    return alert.said_at is not None and episode.ended_at is not None and alert.said_at <= episode.ended_at
 
 
 def twin(

@@ -9,18 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import datetime
+from hashlib import sha256
 from hmac import compare_digest
 from typing import Any
 
-import orjson
 from pydantic import BaseModel, SecretStr, field_validator
 
+from responder.bodies import raw, read_json, text, time, word
 from responder.model import Alert, BadEntry, Decoded, identify
 from responder.ports import Plugin, Receiver, Surroundings
 
 MAX_BYTES = 8 << 20  # about 15 000 alerts
-EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)  # Go's zero time is year 1; nothing fired before Prometheus was thought of
 MAX_LABELS = 10_000
 
 
@@ -85,35 +85,25 @@ class Alertmanager:
             return Decoded((), (BadEntry(f"not JSON: {str(error)[:200]}", body, 0),))
         if not isinstance(found, dict) or not isinstance(found.get("alerts"), list):
             return Decoded((), (BadEntry('no list "alerts"; is a `payload:` set in the receiver?', body, 0),))
+        group_key = word(found.get("groupKey"))
+        # What its PagerDuty notifier sends as dedup_key: https://github.com/prometheus/alertmanager, notify/util.go
+        alias = sha256(group_key.encode()).hexdigest() if group_key else ""
         if body.count(b'"status"') > len(found["alerts"]) + 1:
             found = _said_twice(body, found)
         alerts, bad = [], []
         for element in found["alerts"]:
             try:
-                alerts.append(_alert(element, received_at))
+                alerts.append(_alert(element, received_at, alias))
             except (ValueError, TypeError, OverflowError, RecursionError) as error:
-                bad.append(BadEntry(str(error)[:200], _raw(element), 1))
+                bad.append(BadEntry(str(error)[:200], raw(element), 1))
         truncated = found.get("truncatedAlerts")
         return Decoded(
             tuple(alerts),
             tuple(bad),
-            group_key=_word(found.get("groupKey"))[:2000],
+            group_key=group_key[:2000],
             truncated=truncated if isinstance(truncated, int) and truncated > 0 else 0,
-            sender=_word(found.get("externalURL"))[:500],
+            sender=word(found.get("externalURL"))[:500],
         )
-
-
-def read_json(body: bytes) -> Any:
-    """Read JSON strictly first; then forgiving of bad UTF-8, a byte order mark, NaN, and huge numbers.
-
-    Raises: ValueError, RecursionError: not JSON at all.
-    """
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        wide = body[:2] in (b"\xff\xfe", b"\xfe\xff")
-        text = body.decode("utf-16") if wide else body.decode("utf-8-sig", "replace")
-        return _scrubbed(json.loads(text, parse_constant=str, parse_int=_number))
 
 
 def _said_twice(body: bytes, found: Any) -> Any:
@@ -132,26 +122,11 @@ def _firing_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return kept
 
 
-def _number(digits: str) -> int | str:
-    return int(digits) if len(digits) < 20 else digits  # noqa: PLR2004 - what fits 64 bits
-
-
-def _scrubbed(value: Any) -> Any:
-    """Replace lone surrogates: one in a label would break the database, the matchers and the metrics page."""
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, dict):
-        return {_scrubbed(key): _scrubbed(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_scrubbed(each) for each in value]
-    return value
-
-
-def _alert(element: Any, received_at: datetime) -> Alert:
+def _alert(element: Any, received_at: datetime, alias: str) -> Alert:
     if not isinstance(element, dict):
         raise TypeError(f"an element of alerts is {type(element).__name__}, not an object")
     labels = _texts(element.get("labels"), "labels")
-    ended_at = _time(element.get("endsAt"))
+    ended_at = time(element.get("endsAt"))
     return Alert(
         source="alertmanager",
         identity=identify("alertmanager", labels),
@@ -159,9 +134,10 @@ def _alert(element: Any, received_at: datetime) -> Alert:
         annotations=_texts(element.get("annotations"), "annotations"),
         firing=_firing(element.get("status"), ended_at, received_at),
         received_at=received_at,
-        started_at=_time(element.get("startsAt")),
+        started_at=time(element.get("startsAt")),
         ended_at=ended_at,
-        generator_url=_text(element.get("generatorURL"))[:2000],
+        generator_url=text(element.get("generatorURL"))[:2000],
+        alias=alias,
     )
 
 
@@ -170,17 +146,6 @@ def _firing(status: object, ended_at: datetime | None, received_at: datetime) ->
     if status is None:
         return ended_at is None or ended_at > received_at
     return status != "resolved"
-
-
-def _word(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _raw(element: object) -> bytes:
-    try:
-        return json.dumps(element).encode()
-    except RecursionError:
-        return b"(nested too deep to be written; the body holds it for as long as bodies are kept)"
 
 
 def _texts(value: object, what: str) -> dict[str, str]:
@@ -195,26 +160,7 @@ def _texts(value: object, what: str) -> dict[str, str]:
             return value
     except TypeError:
         pass
-    return {_text(key): _text(each) for key, each in value.items()}
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return ""
-    said = value if isinstance(value, str) else json.dumps(value)
-    return said.replace("\0", "\ufffd")
-
-
-def _time(value: object) -> datetime | None:
-    """Read RFC 3339 with any number of fractional digits; None for Go's zero time and for what is no time."""
-    if not isinstance(value, str) or value.startswith("0001-"):
-        return None
-    try:
-        at = datetime.fromisoformat(value)
-        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-    return at if at >= EARLIEST else None
+    return {text(key): text(each) for key, each in value.items()}
 
 
 def _snippet(settings: BaseModel, base_url: str) -> str:
