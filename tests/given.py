@@ -221,10 +221,14 @@ def pages(move: Move) -> int:
 
 
 @asynccontextmanager
-async def opened(path: Path, clock: FakeClock, *, chats: Sequence[str] = ("fake",)) -> AsyncIterator[SqliteStore]:
+async def opened(
+    path: Path, clock: FakeClock, *, chats: Sequence[str] = ("fake",), mirrors: Sequence[str] = ()
+) -> AsyncIterator[SqliteStore]:
     """Open a store over a file."""
     broken: list[str] = []
-    async with open_sqlite(path, clock, chats=chats, on_commit=lambda _: None, on_broken=broken.append) as store:
+    async with open_sqlite(
+        path, clock, chats=chats, mirrors=mirrors, on_commit=lambda _: None, on_broken=broken.append
+    ) as store:
         yield store
     assert not broken
 
@@ -305,14 +309,14 @@ class House:
 @asynccontextmanager
 async def house(
     folder: Path, *, clock: FakeClock | None = None, rules: RuleSet = RULES, more: Mapping[str, Receiver] | None = None,
-    chats: Sequence[str] = ("fake",), hold_s: float = 300.0,
+    chats: Sequence[str] = ("fake",), hold_s: float = 300.0, mirrors: Sequence[str] = (),
 ) -> AsyncIterator[House]:  # fmt: skip
     """Open a store in a folder with an inbox, people and a watch over it; again over the same folder is a restart."""
     clock = clock or FakeClock()
     path = folder / "responder.db"
     receivers: dict[str, Receiver] = {"alertmanager": Alertmanager(Settings()), "responder": Own(), **(more or {})}
     metrics = new_metrics(rules)
-    async with opened(path, clock, chats=chats) as store:
+    async with opened(path, clock, chats=chats, mirrors=mirrors) as store:
         yield House(
             path, store, clock, rules, receivers, Inbox(store, receivers, lambda: rules, clock),
             People(store, lambda: rules, clock, metrics), metrics,

@@ -21,6 +21,7 @@ from responder.web.guard import DEADLINE_S
 MAX_IN_FLIGHT = 64 << 20  # bytes of bodies being read at once
 PATH = "/webhooks/"
 RETRY_AFTER = {"Retry-After": "5"}
+WRONG = "are refused: secret or signature is wrong"
 log = structlog.stdlib.get_logger("door")
 
 
@@ -52,10 +53,11 @@ class Door:
             return self._answer(name, "method", _say(405, f"{allowed} only", {"Allow": allowed}))
         if receiver.unready:
             log.error("webhook not taken", receiver=name, sender=request.remote, reason=receiver.unready)
+            await self._refused(request, name, receiver, f"are not taken: {receiver.unready}")
             return self._answer(name, "unready", _say(503, receiver.unready, RETRY_AFTER))
         if not receiver.authorize(request.headers):
             log.warning("webhook refused: wrong or missing token", receiver=name, sender=request.remote)
-            await self._refused(request, name, receiver)
+            await self._refused(request, name, receiver, WRONG)
             return self._answer(
                 name, "unauthorized", _say(401, "wrong or missing token", {"WWW-Authenticate": "Bearer"})
             )
@@ -94,7 +96,7 @@ class Door:
             return self._answer(name, "unready", _say(503, "cannot be verified now; try again", RETRY_AFTER))
         if not genuine:
             log.warning("webhook refused: the signature does not match", receiver=name, sender=request.remote)
-            await self._refused(request, name, receiver)
+            await self._refused(request, name, receiver, WRONG)
             return self._answer(name, "forbidden", _say(403, "signature does not match"))
         return await self._accept(request, name, receiver, body)
 
@@ -126,11 +128,11 @@ class Door:
         response.force_close()
         return self._answer(name, "too_large", response)
 
-    async def _refused(self, request: web.BaseRequest, name: str, receiver: Receiver) -> None:
+    async def _refused(self, request: web.BaseRequest, name: str, receiver: Receiver, why: str) -> None:
         """Page at the first refusal of a sender that gives up after a few: PagerDuty is off for a day after three."""
         if not receiver.alarms or name in self._alarmed:
             return
-        summary = f"{name}'s webhooks are refused: secret or signature is wrong; its alerts do not arrive"
+        summary = f"{name}'s webhooks {why}; its alerts do not arrive"
         if await self._say_of_ourselves(
             _refusal(name), {"summary": summary, "description": f"The first came from {request.remote}."}
         ):

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from responder.config import Api
 from responder.integrations.alertmanager import Alertmanager, Settings
+from responder.ports import Receiver
 from responder.web.api import IncidentApi
 from responder.web.door import Door
 from responder.web.guard import Guard
@@ -122,14 +123,15 @@ async def cut_within(reader: asyncio.StreamReader, seconds: float) -> float:
 
 @asynccontextmanager
 async def web(
-    folder: Path, *, token: str = "", api: Api | None = None, guard: Guard | None = None, max_bytes: int | None = None
-) -> AsyncIterator[Web]:
+    folder: Path, *, token: str = "", api: Api | None = None, guard: Guard | None = None, max_bytes: int | None = None,
+    more: Mapping[str, Receiver] | None = None,
+) -> AsyncIterator[Web]:  # fmt: skip
     """Open a house with its server; `max_bytes` caps a body of the receiver."""
     receiver = Alertmanager(Settings(token=SecretStr(token) if token else None))
     if max_bytes is not None:
         receiver.max_bytes = max_bytes
     guard = guard or Guard()
-    async with house(folder, more={"alertmanager": receiver}) as at:
+    async with house(folder, more={"alertmanager": receiver, **(more or {})}) as at:
         door = Door(at.receivers, at.store, at.clock, FakeIds(), at.metrics)
         served = IncidentApi(at.store, at.people, api or Api(), at.metrics)
         health = Health(at.store, at.metrics, at.clock)

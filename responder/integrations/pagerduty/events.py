@@ -72,7 +72,7 @@ def _whole(kind: str, event: Json, data: Json, received_at: datetime) -> Decoded
 
 
 def enriched(found: Json, received_at: datetime) -> Decoded:
-    """Read what our mirror fetched: {"incident": of the REST API, "alerts": [...]}. Raises: PayloadError: no incident."""
+    """Read what our mirror fetched: {"incident": of the REST API, "alerts": [...]}. Raises: PayloadError."""
     incident, alerts = found.get("incident"), found.get("alerts")
     if not isinstance(incident, Mapping):
         raise PayloadError('no object "incident"')
@@ -91,7 +91,7 @@ def enriched(found: Json, received_at: datetime) -> Decoded:
 def _news(incident_id: str, event: Json, kind: str, said: str) -> News:
     agent = event.get("agent")
     person = name_of(agent) if isinstance(agent, Mapping) else ""
-    return News(identity_of(incident_id), SOURCE, kind, cut(person, 120) or "PagerDuty itself", said[:MAX_NOTE])
+    return News(identity_of(incident_id), SOURCE, kind, cut(person, 120) or "automation", said[:MAX_NOTE])
 
 
 def _incident_of(data: Json) -> str:

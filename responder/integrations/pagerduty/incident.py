@@ -41,6 +41,7 @@ def alert_of(
     if not its_id:
         raise PayloadError("an incident without an id")
     starts = [at for at in (time(found.get("reopened_at")), restarted_at) if at is not None]
+    started_at = max(starts, default=time(found.get("created_at")))
     url = link(found.get("html_url"))
     return Alert(
         source=SOURCE,
@@ -49,12 +50,12 @@ def alert_of(
         annotations=_annotations(found, url, details or Details()),
         firing=firing,
         received_at=received_at,
-        started_at=max(starts, default=time(found.get("created_at"))),
+        started_at=started_at,
         ended_at=ended_at,
         generator_url=url,
         ref=its_id[:MAX_LABEL],
         alias=word(found.get("incident_key"))[:MAX_LABEL],
-        said_at=said_at,
+        said_at=max(said_at, started_at or said_at) if said_at else started_at,  # not before it began
         partial=True,
     )
 
