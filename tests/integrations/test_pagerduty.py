@@ -110,7 +110,7 @@ def test_an_event_with_an_incident_is_one_alert(
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("incident_annotated", "Rolled back checkout to v841 – watching <errors> & latency"),
+        ("incident_annotated", "Rolled back checkout to v841 \N{EN DASH} watching <errors> & latency"),
         ("incident_status_update_published", "Status update: Error rate falling"),
         ("incident_responder_added", "Cy Roe was asked to help: please join"),
         ("incident_custom_field_values_updated", "environment: production"),
@@ -256,7 +256,8 @@ def test_any_event_without_its_agent_client_or_time_is_read(name: str, value: ob
 @pytest.mark.parametrize(
     "raw",
     [b"", b"null", b"[]", b"\xff\xfe\x00", b'{"event": 1}', b'{"event": {"data": []}}', b"[" * 5000,
-     b'{"messages": []}', event(id=None), event(id=""), event(id=7), b'{"responder": {"incident": 1}}', b'{"responder": {}}'],
+     b'{"messages": []}', event(id=None), event(id=""), event(id=7),
+     b'{"responder": {"incident": 1}}', b'{"responder": {}}'],
     ids=range(13),
 )  # fmt: skip
 def test_what_cannot_be_read_is_kept_and_somebody_is_told(raw: bytes) -> None:

@@ -1,4 +1,4 @@
-"""PagerDuty's REST API, as much of it as we use: one call in, JSON out, errors classified; it retries nothing.
+"""PagerDuty's REST API, as much of it as we use: one call in, JSON out, errors classified; no retries of ours.
 
 Source: https://developer.pagerduty.com/docs/rest-api-overview. At most 960 requests a minute and key; a 429 says in
 `ratelimit-reset` for how many seconds, not in Retry-After, and may come without it.
