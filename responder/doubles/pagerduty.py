@@ -250,7 +250,8 @@ class PagerDutyDouble(LoopbackServer):
             raise PagerDutyRefusal(406, 2001, "Not Acceptable", "Accept must name version 2")
         if call.method == "GET":
             return
-        if call.method != "DELETE" and (request.content_type != "application/json" or not isinstance(call.body, dict)):
+        bare = call.method == "DELETE" or call.path.startswith("/webhook_subscriptions/")
+        if not bare and (request.content_type != "application/json" or not isinstance(call.body, dict)):
             raise invalid("The request body is not a JSON object")
         self.account.requester(request.headers.get("From"))
 
