@@ -121,7 +121,8 @@ class Door:
         who = (name, request.remote or "")
         if who not in self._oversized:
             labels = {"alertname": "OversizedBody", "receiver": name, "sender": who[1]}
-            summary = f"{who[1]} sends bodies over {receiver.max_bytes >> 20} MiB to {name}; its alerts do not arrive"
+            most = f"{receiver.max_bytes >> 20} MiB" if receiver.max_bytes >> 20 else f"{receiver.max_bytes >> 10} KiB"
+            summary = f"{who[1]} sends bodies over {most} to {name}; its alerts do not arrive"
             if await self._say_of_ourselves(labels, {"summary": summary, "size_bytes": str(size)}):
                 self._oversized.add(who)
         response = _say(413, f"larger than {receiver.max_bytes} bytes")

@@ -23,7 +23,10 @@ from responder.plugins import choose
 DEPLOY = shipped("deploy")
 ENVIRONMENT = {
     name: f"secret of {name.lower()}"
-    for name in ("ALERTMANAGER_TOKEN", "SLACK_BOT_TOKEN", "ANTHROPIC_API_KEY", "RESPONDER_API_TOKEN")
+    for name in (
+        *("ALERTMANAGER_TOKEN", "PAGERDUTY_SECRET", "PAGERDUTY_API_TOKEN"),
+        *("SLACK_BOT_TOKEN", "ANTHROPIC_API_KEY", "RESPONDER_API_TOKEN"),
+    )
 }
 SCOPES = {  # Slack method -> the scopes that it may need: https://docs.slack.dev/reference/methods
     "auth.test": (),

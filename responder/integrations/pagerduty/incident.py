@@ -55,7 +55,7 @@ def alert_of(
         generator_url=url,
         ref=its_id[:MAX_LABEL],
         alias=word(found.get("incident_key"))[:MAX_LABEL],
-        said_at=max(said_at, started_at or said_at) if said_at else started_at,  # not before it began
+        said_at=max(said_at, started_at or said_at) if said_at else None,  # not before it began
         partial=True,
     )
 
