@@ -6,7 +6,6 @@ template.Data. Top-level `status` is never read: with `max_alerts` it describes 
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -16,12 +15,11 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr, field_validator
 
-from responder.bodies import raw, read_json, text, time, word
+from responder.bodies import as_text, as_texts, moment, raw_of, read_alerts, read_json, word
 from responder.model import Alert, BadEntry, Decoded, identify
 from responder.ports import Plugin, Receiver, Surroundings
 
 MAX_BYTES = 8 << 20  # about 15 000 alerts
-MAX_LABELS = 10_000
 
 
 class Settings(BaseModel, frozen=True, extra="forbid"):
@@ -85,17 +83,15 @@ class Alertmanager:
             return Decoded((), (BadEntry(f"not JSON: {str(error)[:200]}", body, 0),))
         if not isinstance(found, dict) or not isinstance(found.get("alerts"), list):
             return Decoded((), (BadEntry('no list "alerts"; is a `payload:` set in the receiver?', body, 0),))
+        alerts, bad = [], []
         group_key = word(found.get("groupKey"))
         # What its PagerDuty notifier sends as dedup_key: https://github.com/prometheus/alertmanager, notify/util.go
         alias = sha256(group_key.encode()).hexdigest() if group_key else ""
-        if body.count(b'"status"') > len(found["alerts"]) + 1:
-            found = _said_twice(body, found)
-        alerts, bad = [], []
-        for element in found["alerts"]:
+        for element in read_alerts(body, found):
             try:
                 alerts.append(_alert(element, received_at, alias))
             except (ValueError, TypeError, OverflowError, RecursionError) as error:
-                bad.append(BadEntry(str(error)[:200], raw(element), 1))
+                bad.append(BadEntry(str(error)[:200], raw_of(element), 1))
         truncated = found.get("truncatedAlerts")
         return Decoded(
             tuple(alerts),
@@ -106,37 +102,21 @@ class Alertmanager:
         )
 
 
-def _said_twice(body: bytes, found: Any) -> Any:
-    """Read again where an alert may say its status twice: `firing` wins, for when unsure, it fires and it pages."""
-    try:
-        again = json.loads(body.decode("utf-8", "replace"), object_pairs_hook=_firing_wins)
-    except (ValueError, RecursionError):
-        return found
-    return again if isinstance(again, dict) and isinstance(again.get("alerts"), list) else found
-
-
-def _firing_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    kept = dict(pairs)
-    if kept.get("status") == "resolved" and ("status", "firing") in pairs:
-        kept["status"] = "firing"
-    return kept
-
-
 def _alert(element: Any, received_at: datetime, alias: str) -> Alert:
     if not isinstance(element, dict):
         raise TypeError(f"an element of alerts is {type(element).__name__}, not an object")
-    labels = _texts(element.get("labels"), "labels")
-    ended_at = time(element.get("endsAt"))
+    labels = as_texts(element.get("labels"), "labels")
+    ended_at = moment(element.get("endsAt"))
     return Alert(
         source="alertmanager",
         identity=identify("alertmanager", labels),
         labels=labels,
-        annotations=_texts(element.get("annotations"), "annotations"),
+        annotations=as_texts(element.get("annotations"), "annotations"),
         firing=_firing(element.get("status"), ended_at, received_at),
         received_at=received_at,
-        started_at=time(element.get("startsAt")),
+        started_at=moment(element.get("startsAt")),
         ended_at=ended_at,
-        generator_url=text(element.get("generatorURL"))[:2000],
+        generator_url=as_text(element.get("generatorURL"))[:2000],
         alias=alias,
     )
 
@@ -146,21 +126,6 @@ def _firing(status: object, ended_at: datetime | None, received_at: datetime) ->
     if status is None:
         return ended_at is None or ended_at > received_at
     return status != "resolved"
-
-
-def _texts(value: object, what: str) -> dict[str, str]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise TypeError(f"{what} is {type(value).__name__}, not an object")
-    if len(value) > MAX_LABELS:
-        raise ValueError(f"{len(value)} {what}")
-    try:  # the common case: all are text and clean
-        if "\0" not in "".join(value.values()) and "\0" not in "".join(value):
-            return value
-    except TypeError:
-        pass
-    return {text(key): text(each) for key, each in value.items()}
 
 
 def _snippet(settings: BaseModel, base_url: str) -> str:

@@ -13,7 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
-from responder.integrations.alertmanager import MAX_LABELS, Alertmanager, Settings, plugin
+from responder.bodies import MAX_LABELS
+from responder.integrations.alertmanager import Alertmanager, Settings, plugin
 from responder.model import Alert, Decoded, identify
 from tests.given import NOW, after, body, entry
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from responder.bodies import objects, text, word
+from responder.bodies import as_text, word
 from responder.incidents import cut
 
 COUNTED = re.compile(r"\[(?:FIRING|RESOLVED)(?::\d{1,9})?\]\s*")
@@ -30,6 +30,11 @@ class Details:
     exact: dict[str, str] = field(default_factory=dict)
     loose: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
+
+
+def objects(value: object) -> list[dict[str, Any]]:
+    """Give the objects of a list; none of what is no list."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def details_of(alerts: Sequence[Mapping[str, Any]]) -> Details:
@@ -139,7 +144,7 @@ def _shortened(said: Mapping[str, str]) -> dict[str, str]:
     for name, value in said.items():
         if not value or left <= 0:
             continue
-        fits = text(value) if len(value) <= left else f"{text(value)[: left - 1]}…"
+        fits = as_text(value) if len(value) <= left else f"{as_text(value)[: left - 1]}…"
         kept[name] = fits
         left -= len(fits)
     return kept

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from responder.bodies import objects, raw, time, word
+from responder.bodies import moment, raw_of, word
 from responder.errors import PayloadError
 from responder.incidents import cut
-from responder.integrations.pagerduty.details import details_of
+from responder.integrations.pagerduty.details import details_of, objects
 from responder.integrations.pagerduty.incident import (
     RESOLVED,
     SOURCE,
@@ -52,16 +52,18 @@ def decode_event(body: Json, received_at: datetime) -> Decoded:
     says = NEWS.get(shape)
     its_id = _incident_of(data)
     if says is None or not its_id:
-        return Decoded((), (BadEntry(f"nothing for us: {cut(kind, 100)} of {cut(shape, 100)}", raw(event), 0, True),))
+        return Decoded(
+            (), (BadEntry(f"nothing for us: {cut(kind, 100)} of {cut(shape, 100)}", raw_of(event), 0, True),)
+        )
     return Decoded((), news=(_news(its_id, event, *says(kind, data)),))
 
 
 def _whole(kind: str, event: Json, data: Json, received_at: datetime) -> Decoded:
     """Read an event that holds its incident: it fires, whatever happened to it, until it says that it is resolved."""
-    at = time(event.get("occurred_at"))
+    at = moment(event.get("occurred_at"))
     over = kind == "incident.resolved" or data.get("status") == RESOLVED
     # What happens to a resolved one is no second end: its end came, or comes, with an event of its own.
-    ended_at = (at if kind == "incident.resolved" else time(data.get("created_at"))) if over else None
+    ended_at = (at if kind == "incident.resolved" else moment(data.get("created_at"))) if over else None
     restarted_at = at if kind == "incident.reopened" else None
     alert = alert_of(data, received_at, firing=not over, ended_at=ended_at, said_at=at, restarted_at=restarted_at)
     if kind == "incident.acknowledged" and not over:
@@ -76,7 +78,7 @@ def enriched(found: Json, received_at: datetime) -> Decoded:
     incident, alerts = found.get("incident"), found.get("alerts")
     if not isinstance(incident, Mapping):
         raise PayloadError('no object "incident"')
-    at = time(incident.get("last_status_change_at")) or time(incident.get("created_at"))
+    at = moment(incident.get("last_status_change_at")) or moment(incident.get("created_at"))
     over = incident.get("status") == RESOLVED
     return Decoded(
         (

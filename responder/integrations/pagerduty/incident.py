@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from responder.bodies import objects, text, time, word
+from responder.bodies import as_text, moment, word
 from responder.errors import PayloadError
 from responder.incidents import cut
-from responder.integrations.pagerduty.details import COUNTED, Details
+from responder.integrations.pagerduty.details import COUNTED, Details, objects
 from responder.model import Alert, identify
 
 SOURCE = "pagerduty"
@@ -40,8 +40,8 @@ def alert_of(
     its_id = word(found.get("id"))
     if not its_id:
         raise PayloadError("an incident without an id")
-    starts = [at for at in (time(found.get("reopened_at")), restarted_at) if at is not None]
-    started_at = max(starts, default=time(found.get("created_at")))
+    starts = [at for at in (moment(found.get("reopened_at")), restarted_at) if at is not None]
+    started_at = max(starts, default=moment(found.get("created_at")))
     url = link(found.get("html_url"))
     return Alert(
         source=SOURCE,
@@ -64,7 +64,7 @@ def _labels(found: Json, details: Details) -> dict[str, str]:
     """Name it as rules read it: what PagerDuty itself says stands, but what Alertmanager's labels say is exact."""
     said = {
         "alertname": _title(found),
-        "pagerduty_incident": text(found.get("number") or found.get("incident_number")) or "unnumbered",
+        "pagerduty_incident": as_text(found.get("number") or found.get("incident_number")) or "unnumbered",
         "service": name_of(found.get("service")),
         "urgency": word(found.get("urgency")),
         "priority": name_of(found.get("priority")),
@@ -74,7 +74,7 @@ def _labels(found: Json, details: Details) -> dict[str, str]:
     own = {name: cut(value, MAX_TITLE if name == "alertname" else MAX_LABEL) for name, value in said.items()}
     own = {name: value for name, value in own.items() if value or name == "priority"}  # "": it may have been taken away
     exact = {name: value for name, value in details.exact.items() if name in EXACT or not own.get(name)}
-    return {name: text(value) for name, value in {**details.loose, **own, **exact}.items()}
+    return {name: as_text(value) for name, value in {**details.loose, **own, **exact}.items()}
 
 
 def _annotations(found: Json, url: str, details: Details) -> dict[str, str]:
@@ -84,7 +84,7 @@ def _annotations(found: Json, url: str, details: Details) -> dict[str, str]:
         "assigned_to": ", ".join(people(found))[:MAX_TITLE],
         "conference_url": conference(found.get("conference_bridge")),
     }
-    return {name: text(value) for name, value in {**details.annotations, **said}.items()}
+    return {name: as_text(value) for name, value in {**details.annotations, **said}.items()}
 
 
 def _title(found: Json) -> str:

@@ -12,10 +12,9 @@ from typing import Any
 import orjson
 import structlog
 
-from responder.bodies import objects
 from responder.errors import PermanentError, TransientError
 from responder.integrations.pagerduty import notes
-from responder.integrations.pagerduty.details import MAX_TEXT
+from responder.integrations.pagerduty.details import MAX_TEXT, objects
 from responder.integrations.pagerduty.events import ACKNOWLEDGED, ENVELOPE, NOTE
 from responder.integrations.pagerduty.incident import RESOLVED, SOURCE
 from responder.integrations.pagerduty.rest import (
