@@ -15,6 +15,7 @@ from aiohttp import web
 
 from responder.errors import StoreError, TransientError
 from responder.metrics import Metrics
+from responder.model import identify
 from responder.ports import Clock, Ids, Receiver, Store
 from responder.web.guard import DEADLINE_S
 
@@ -37,6 +38,7 @@ class Door:
         self._in_flight = 0
         self._oversized: set[tuple[str, str]] = set()
         self._alarmed: set[str] = set()  # receivers whose refused webhooks we have paged for
+        self._proved: set[str] = set()  # receivers that have had a genuine one since we started
         self.closing = False
 
     async def routed(self, request: web.Request) -> web.Response:
@@ -112,7 +114,7 @@ class Door:
             log.error("webhook not stored", receiver=name, error=str(error), request=request_id)
             return self._answer(name, "store", _say(503, "not stored; try again", RETRY_AFTER))
         self._metrics.webhook(name, "accepted" if new else "duplicate")
-        if name in self._alarmed:
+        if receiver.alarms and (name in self._alarmed or name not in self._proved):
             await self._good_again(name)
         return web.Response(status=202, body=b'{"status":"accepted"}\n', content_type="application/json")
 
@@ -140,9 +142,21 @@ class Door:
             self._alarmed.add(name)
 
     async def _good_again(self, name: str) -> None:
-        """A genuine webhook has come: end the alert about the refused ones."""
+        """A genuine webhook has come: end the alert about the refused ones, also one from before we were restarted."""
+        self._proved.add(name)
+        if name not in self._alarmed and not await self._alarm_stands(name):
+            return
         if await self._say_of_ourselves(_refusal(name), {}, resolved=True):
             self._alarmed.discard(name)
+
+    async def _alarm_stands(self, name: str) -> bool:
+        identity = identify("responder", _refusal(name))
+        try:
+            found = (await self._store.episodes([identity])).get(identity)
+        except StoreError as error:
+            log.error("whether webhooks were refused is not known", receiver=name, error=str(error))
+            return False
+        return found is not None and found.firing
 
     async def _say_of_ourselves(
         self, labels: Mapping[str, str], annotations: Mapping[str, str], *, resolved: bool = False

@@ -428,6 +428,20 @@ async def test_the_first_refusal_pages_and_the_next_genuine_webhook_ends_it(tmp_
         assert (await at.at.incident(refused.id)).firing == 0
 
 
+async def test_a_secret_that_is_mended_with_a_restart_ends_the_page_too(tmp_path: Path) -> None:
+    async with web(tmp_path, more={"pagerduty": PagerDutyReceiver([B])}) as at:
+        assert (await knock(at, BODY, header=signed(BODY, A))).status == 403
+        await at.at.settle()
+        assert (await at.at.incident()).firing == 1
+    async with web(tmp_path, more={"pagerduty": RECEIVER}) as at:
+        for webhook_id in ("W2", "W3"):
+            ping = recorded("pagey_ping")
+            assert (await knock(at, ping, header=signed(ping, A), webhook_id=webhook_id)).status == 202
+        await at.at.settle()
+        assert (await at.at.incident()).firing == 0
+        assert await at.at.figure("entries") == 2  # said once
+
+
 async def test_without_a_secret_all_must_come_again_and_somebody_is_told(tmp_path: Path) -> None:
     async with web(tmp_path, more={"pagerduty": PagerDutyReceiver([])}) as at:
         reply = await knock(at, BODY, header=signed(BODY, ""))
