@@ -156,6 +156,9 @@ def linked(move: Move, incident: Incident, system: str, its_name: str) -> Incide
         return incident
     said = Message(title=incident.title, severity=incident.severity)
     move.posts.append(Post(ref(incident), "linked", incident.severity, said, its_name, system))
+    if incident.acknowledged_at is not None:  # nobody need be woken there for what somebody has taken here
+        taken = Message(title="", body=f"Acknowledged by {incident.acknowledged_by}.", severity=incident.severity)
+        move.posts.append(Post(ref(incident), "acknowledged", incident.severity, taken, its_name, system))
     return replace(incident, links=(*incident.links, (system, its_name)))
 
 

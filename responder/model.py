@@ -64,6 +64,8 @@ class Alert:
     entries: int = 1
     ref: str = ""  # the sender's own name of its incident, where it can be told what becomes of it
     alias: str = ""  # equal for two sources that report the same group: PagerDuty's incident_key of Alertmanager's
+    said_at: datetime | None = None  # when it was so, where the sender says: what is older than an end is not news
+    partial: bool = False  # labels and annotations that it leaves out are still true
 
     @property
     def name(self) -> str:
@@ -83,7 +85,7 @@ class BadEntry:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What was said elsewhere about an alert's incident. kind: acknowledged | note."""
+    """What was said elsewhere about an alert's incident. kind: acknowledged | note | own (ours, come back: counted)."""
 
     identity: str  # of the alert whose incident it is about
     source: str
@@ -310,6 +312,7 @@ class EpisodeChange:
     incident: Ref | None = None
     reopen: bool = False
     muted: Muted | None = None
+    labels: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from responder import incidents
 from responder.model import HEARD, Alert, Decision, Episode, EpisodeChange, Incident, Move, NewEpisode, News, Ref
 from responder.rules import RuleSet
-from responder.story import Part, Parts, beat, still, twin, why
-
-STALE_WITHIN = timedelta(seconds=60)  # of a resolve, an alert that began before it is a late copy
+from responder.story import Part, Parts, beat, late, remembering, still, twin, why
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +55,7 @@ def move(
             work.begins(alert, decision, episode)
         beat(work.move, alert, decision)
     for said in news:
-        episode = view.episodes.get(said.identity)
-        if episode is not None and (home := view.incidents.get(episode.incident or 0)) is not None:
-            work.parts.of(home).news.append(said)
+        work.parts.hear(work.move, said, view.episodes.get(said.identity), view.incidents)
     for each in work.parts.values():
         each.tell(work.move, rules, now)
     return work.move
@@ -77,11 +73,12 @@ class _Work:
     def begins(self, alert: Alert, decision: Decision, episode: Episode | None) -> None:
         """A start after the last end is a new episode; one before it is a late copy, or a resolve that was none."""
         start = min(alert.started_at or alert.received_at, alert.received_at)
-        if episode is None or episode.ended_at is None or start > episode.ended_at:
-            home, reasons = self.place(alert, decision), why(self.rules, alert, decision)
-            self.move.episodes.append(NewEpisode(alert, home, start, None, alert.entries, reasons, decision.muted))
-        elif alert.received_at - episode.received_at <= STALE_WITHIN:
+        if episode is not None and late(alert, start, episode):
             self.only_count(alert, episode)
+        elif episode is None or episode.ended_at is None or start > episode.ended_at:
+            home, reasons = self.place(alert, decision), why(self.rules, alert, decision)
+            whole = remembering(alert, episode)
+            self.move.episodes.append(NewEpisode(whole, home, start, None, alert.entries, reasons, decision.muted))
         else:  # Alertmanager resolves by timeout when it loses Prometheus
             home = self.place(alert, decision)
             if home is not None:
@@ -134,6 +131,7 @@ class _Work:
             if again is not None:
                 self.parts.of(again).left.append(alert)
         each.take(self.move, alert, decision)
+        self.parts.reported(alert, each)
         return incidents.ref(each.now)
 
     def find(self, alert: Alert, decision: Decision, again: Incident | None) -> Part:
@@ -142,8 +140,9 @@ class _Work:
         if found is not None and found.status.ended and not incidents.may_reopen(found, self.now):
             found = again if again is not None and again.group_key == decision.group_key else None
         found = found or twin(self.view.twins, self.view.incidents, alert, self.now)
-        if found is not None:
-            return self.parts.of(found)
+        other = self.parts.of(found) if found is not None else self.parts.twin(alert)
+        if other is not None:
+            return other
         channel = decision.channel or self.rules.policy.of(decision.severity).channel
         each = self.parts.of(incidents.new(decision, alert, channel, why(self.rules, alert, decision), self.now))
         each.ruled = bool(decision.channel)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from responder import incidents
 from responder.model import Alert, Beat, Decision, Episode, EpisodeChange, Incident, Move, Muted, News, Ref, Severity
 from responder.rules import RuleSet
+
+OWN = "own"  # news that we wrote ourselves
+STALE_WITHIN = timedelta(seconds=60)  # of a resolve, an alert that began before it is a late copy
 
 
 @dataclass(slots=True)
@@ -86,17 +89,61 @@ class Part:
 class Parts(dict[Ref, Part]):
     """The incidents of one move, each by its number or group key."""
 
+    def __init__(self) -> None:
+        """Begin with none."""
+        super().__init__()
+        self._twins: dict[str, dict[str, Part]] = {}  # alias -> source -> where this move puts it
+
     def of(self, incident: Incident) -> Part:
         """Give the incident's place in this move."""
         return self.setdefault(incidents.ref(incident), Part(incident if incident.id else None, incident))
+
+    def reported(self, alert: Alert, part: Part) -> None:
+        """Note under which name a source reports an incident: another one may do so in this very move."""
+        if alert.alias:
+            self._twins.setdefault(alert.alias, {}).setdefault(alert.source, part)
+
+    def twin(self, alert: Alert) -> Part | None:
+        """Find what another source reports in this move under the same name."""
+        beside = self._twins.get(alert.alias, {})
+        return next((part for source, part in beside.items() if source != alert.source), None)
+
+    def hear(self, move: Move, said: News, episode: Episode | None, known: Mapping[int, Incident]) -> None:
+        """Take news to the incident of its alert; what we wrote ourselves, and what is of nobody, is only counted."""
+        move.counts["news", f"{said.source}/{said.kind}"] += 1
+        home = known.get(episode.incident or 0) if episode is not None else None
+        if home is not None and said.kind != OWN:
+            self.of(home).news.append(said)
 
 
 def still(alert: Alert, episode: Episode, home: Ref | None, muted: Muted) -> EpisodeChange:
     """An open episode fires still: the earliest start is kept, and what is new of its annotations."""
     start = alert.started_at if alert.started_at and alert.started_at < episode.started_at else None
-    fresh = alert.annotations if alert.annotations != episode.annotations else None
+    fresh = _fresh(alert.annotations, episode.annotations, partial=alert.partial)
+    named = _fresh(alert.labels, episode.labels, partial=True) if alert.partial else None  # else they are its identity
     other = muted if muted != episode.muted else None
-    return EpisodeChange(episode.id, alert.received_at, alert.entries, start, None, fresh, home, muted=other)
+    return EpisodeChange(
+        episode.id, alert.received_at, alert.entries, start, None, fresh, home, muted=other, labels=named
+    )
+
+
+def _fresh(said: Mapping[str, str], known: Mapping[str, str], *, partial: bool) -> Mapping[str, str] | None:
+    """Give what is to be kept of an alert's texts, None when that is there already."""
+    now = _merged(said, known) if partial else said
+    return now if now != known else None
+
+
+def _merged(said: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
+    """Put what is said over what is known; an empty text takes one away."""
+    return {name: text for name, text in {**known, **said}.items() if text}
+
+
+def remembering(alert: Alert, episode: Episode | None) -> Alert:
+    """A new episode of one that tells only part of what it knows: the rest is as its last episode had it."""
+    if not alert.partial:
+        return alert
+    labels, annotations = (episode.labels, episode.annotations) if episode is not None else ({}, {})
+    return replace(alert, labels=_merged(alert.labels, labels), annotations=_merged(alert.annotations, annotations))
 
 
 def why(rules: RuleSet, alert: Alert, decision: Decision) -> dict[str, object]:
@@ -112,6 +159,15 @@ def beat(move: Move, alert: Alert, decision: Decision) -> None:
     if decision.heartbeat_s is not None:
         within_s, at = decision.heartbeat_s, alert.received_at
         move.beats.append(Beat(decision.group_key, decision.rule, within_s, alert.labels, at))
+
+
+def late(alert: Alert, start: datetime, episode: Episode) -> bool:
+    """Whether an alert tells of before the end that we know of: its sender dates it so, or it began before it."""
+    if episode.ended_at is None:
+        return False
+    if alert.said_at is not None and alert.said_at <= episode.ended_at:
+        return True
+    return start <= episode.ended_at and alert.received_at - episode.received_at <= STALE_WITHIN
 
 
 def twin(

@@ -333,14 +333,14 @@ class House:
 @asynccontextmanager
 async def house(
     folder: Path, *, clock: FakeClock | None = None, rules: RuleSet = RULES, more: Mapping[str, Receiver] | None = None,
-    chats: Sequence[str] = ("fake",), hold_s: float = 300.0,
+    chats: Sequence[str] = ("fake",), hold_s: float = 300.0, mirrors: Sequence[str] = (),
 ) -> AsyncIterator[House]:  # fmt: skip
     """Open a store in a folder with an inbox, people and a watch over it; again over the same folder is a restart."""
     clock = clock or FakeClock()
     path = folder / "responder.db"
     receivers: dict[str, Receiver] = {"alertmanager": Alertmanager(Settings()), "responder": Own(), **(more or {})}
     metrics = new_metrics(rules, list(receivers))
-    async with opened(path, clock, chats=chats) as store:
+    async with opened(path, clock, chats=chats, mirrors=mirrors) as store:
         yield House(
             path, store, clock, rules, receivers, Inbox(store, receivers, lambda: rules, clock),
             People(store, lambda: rules, clock, metrics), metrics,

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from responder.errors import StoreError, TransientError
 from responder.metrics import Metrics
+from responder.model import identify
 from responder.ports import Clock, Ids, Receiver, Store
 from responder.web.guard import DEADLINE_S
 
@@ -22,6 +23,7 @@ MAX_IN_FLIGHT = 64 << 20  # bytes of bodies being read at once
 PATH = "/webhooks/"
 CHALLENGE = 'Bearer, Basic realm="responder"'  # some show a password only when they are asked for it
 RETRY_AFTER = {"Retry-After": "5"}
+WRONG = "are refused: secret or signature is wrong"
 log = structlog.stdlib.get_logger("door")
 
 
@@ -37,6 +39,7 @@ class Door:
         self._in_flight = 0
         self._oversized: set[tuple[str, str]] = set()
         self._alarmed: set[str] = set()  # receivers whose refused webhooks we have paged for
+        self._proved: set[str] = set()  # receivers that have had a genuine one since we started
         self.closing = False
 
     async def routed(self, request: web.Request) -> web.Response:
@@ -53,10 +56,11 @@ class Door:
             return self._answer(name, "method", _say(405, f"{allowed} only", {"Allow": allowed}))
         if receiver.unready:
             log.error("webhook not taken", receiver=name, sender=request.remote, reason=receiver.unready)
+            await self._refused(request, name, receiver, f"are not taken: {receiver.unready}")
             return self._answer(name, "unready", _say(503, receiver.unready, RETRY_AFTER))
         if not receiver.authorize(request.headers):
             log.warning("webhook refused: wrong or missing token", receiver=name, sender=request.remote)
-            await self._refused(request, name, receiver)
+            await self._refused(request, name, receiver, WRONG)
             return self._answer(
                 name, "unauthorized", _say(401, "wrong or missing token", {"WWW-Authenticate": CHALLENGE})
             )
@@ -95,7 +99,7 @@ class Door:
             return self._answer(name, "unready", _say(503, "cannot be verified now; try again", RETRY_AFTER))
         if not genuine:
             log.warning("webhook refused: the signature does not match", receiver=name, sender=request.remote)
-            await self._refused(request, name, receiver)
+            await self._refused(request, name, receiver, WRONG)
             return self._answer(name, "forbidden", _say(403, "signature does not match"))
         return await self._accept(request, name, receiver, body)
 
@@ -111,7 +115,7 @@ class Door:
             log.error("webhook not stored", receiver=name, error=str(error), request=request_id)
             return self._answer(name, "store", _say(503, "not stored; try again", RETRY_AFTER))
         self._metrics.webhook(name, "accepted" if new else "duplicate")
-        if name in self._alarmed:
+        if receiver.alarms and (name in self._alarmed or name not in self._proved):
             await self._good_again(name)
         return web.Response(status=202, body=b'{"status":"accepted"}\n', content_type="application/json")
 
@@ -120,27 +124,40 @@ class Door:
         who = (name, request.remote or "")
         if who not in self._oversized:
             labels = {"alertname": "OversizedBody", "receiver": name, "sender": who[1]}
-            summary = f"{who[1]} sends bodies over {receiver.max_bytes >> 20} MiB to {name}; its alerts do not arrive"
+            most = f"{receiver.max_bytes >> 20} MiB" if receiver.max_bytes >> 20 else f"{receiver.max_bytes >> 10} KiB"
+            summary = f"{who[1]} sends bodies over {most} to {name}; its alerts do not arrive"
             if await self._say_of_ourselves(labels, {"summary": summary, "size_bytes": str(size)}):
                 self._oversized.add(who)
         response = _say(413, f"larger than {receiver.max_bytes} bytes")
         response.force_close()
         return self._answer(name, "too_large", response)
 
-    async def _refused(self, request: web.BaseRequest, name: str, receiver: Receiver) -> None:
+    async def _refused(self, request: web.BaseRequest, name: str, receiver: Receiver, why: str) -> None:
         """Page at the first refusal of a sender that gives up after a few: PagerDuty is off for a day after three."""
         if not receiver.alarms or name in self._alarmed:
             return
-        summary = f"{name}'s webhooks are refused: secret or signature is wrong; its alerts do not arrive"
+        summary = f"{name}'s webhooks {why}; its alerts do not arrive"
         if await self._say_of_ourselves(
             _refusal(name), {"summary": summary, "description": f"The first came from {request.remote}."}
         ):
             self._alarmed.add(name)
 
     async def _good_again(self, name: str) -> None:
-        """A genuine webhook has come: end the alert about the refused ones."""
+        """A genuine webhook has come: end the alert about the refused ones, also one from before we were restarted."""
+        self._proved.add(name)
+        if name not in self._alarmed and not await self._alarm_stands(name):
+            return
         if await self._say_of_ourselves(_refusal(name), {}, resolved=True):
             self._alarmed.discard(name)
+
+    async def _alarm_stands(self, name: str) -> bool:
+        identity = identify("responder", _refusal(name))
+        try:
+            found = (await self._store.episodes([identity])).get(identity)
+        except StoreError as error:
+            log.error("whether webhooks were refused is not known", receiver=name, error=str(error))
+            return False
+        return found is not None and found.firing
 
     async def _say_of_ourselves(
         self, labels: Mapping[str, str], annotations: Mapping[str, str], *, resolved: bool = False

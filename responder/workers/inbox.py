@@ -252,10 +252,12 @@ class Inbox:
         return pipeline.View(episodes, by_key, {incident.id: incident for incident in found}, twins)
 
     def _aliases(self, alerts: Sequence[Alert], episodes: Mapping[str, Episode]) -> list[str]:
-        """Name the groups of new alerts, where there is another source that may report them as well."""
+        """Name the groups of alerts that begin, where there is another source that may report them as well."""
         if len(self._receivers.keys() - {"responder"}) <= 1:
             return []
-        return list({each.alias for each in alerts if each.alias and each.firing and each.identity not in episodes})
+        begins = [each for each in alerts if each.alias and each.firing]
+        known = {identity for identity, episode in episodes.items() if episode.firing}
+        return list({each.alias for each in begins if each.identity not in known})
 
     def _refuse(self, chunk: _Chunk, why: str) -> None:
         """Keep the one alert that the store will not have as it is: it must not hold up all that come behind it."""

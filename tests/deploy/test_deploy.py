@@ -26,8 +26,9 @@ DEPLOY = shipped("deploy")
 ENVIRONMENT = {
     name: f"secret of {name.lower()}"
     for name in (
-        *("ALERTMANAGER_TOKEN", "SLACK_BOT_TOKEN", "ANTHROPIC_API_KEY", "RESPONDER_API_TOKEN"),
         *("GRAFANA_HMAC_SECRET", "SENTRY_CLIENT_SECRET", "DATADOG_TOKEN", "OPSGENIE_TOKEN", "UPTIME_TOKEN"),
+        *("ALERTMANAGER_TOKEN", "PAGERDUTY_SECRET", "PAGERDUTY_API_TOKEN"),
+        *("SLACK_BOT_TOKEN", "ANTHROPIC_API_KEY", "RESPONDER_API_TOKEN"),
     )
 }
 SCOPES = {  # Slack method -> the scopes that it may need: https://docs.slack.dev/reference/methods
@@ -173,7 +174,8 @@ def test_the_example_configuration_holds_every_key() -> None:
     assert set(found["receivers"]["alertmanager"]) == set(AlertmanagerSettings.model_fields)
     for each in choose(example()):
         if each.name not in ALWAYS:
-            assert set(found[each.section][each.name]) == set(type(each.settings).model_fields), each.name
+            keys = {field.alias or name for name, field in type(each.settings).model_fields.items()}
+            assert set(found[each.section][each.name]) == keys, each.name
     mapping = found["receivers"]["generic-uptime"]["mapping"]
     assert set(mapping) == set(Table.model_fields)
     assert set(mapping["status"]) == set(StatusTable.model_fields)

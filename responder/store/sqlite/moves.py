@@ -175,6 +175,7 @@ def _change_episodes(connection: sqlite3.Connection, changes: Sequence[EpisodeCh
             None if change.annotations is None else text(change.annotations),
             None if change.incident is None else number(change.incident), int(change.reopen),
             None if change.muted is None else change.muted.kind, None if change.muted is None else change.muted.why,
+            None if change.labels is None else text(change.labels),
         )
         for change in changes
         if not _only_counts(change)
@@ -187,7 +188,8 @@ def _change_episodes(connection: sqlite3.Connection, changes: Sequence[EpisodeCh
       annotations = coalesce(v.value ->> 4, annotations),
       incident = coalesce(v.value ->> 5, incident),
       muted = coalesce(v.value ->> 7, muted),
-      muted_why = coalesce(v.value ->> 8, muted_why)
+      muted_why = coalesce(v.value ->> 8, muted_why),
+      labels = coalesce(v.value ->> 9, labels)
       FROM json_each(?) AS v WHERE episode.id = v.value ->> 0"""
     try:
         bulk(connection, sql, full)
@@ -205,7 +207,8 @@ def _change_episodes(connection: sqlite3.Connection, changes: Sequence[EpisodeCh
 
 def _only_counts(change: EpisodeChange) -> bool:
     plain = change.started_at is None and change.ended_at is None and change.annotations is None
-    return plain and change.incident is None and not change.reopen and change.muted is None
+    same = change.incident is None and change.muted is None and change.labels is None
+    return plain and same and not change.reopen
 
 
 def insert_signals(connection: sqlite3.Connection, signals: Sequence[tuple[int, str, object]], at: datetime) -> None:
