@@ -34,10 +34,13 @@ from responder.web.api import IncidentApi
 from responder.web.door import Door
 from responder.web.guard import Guard
 from responder.web.server import Health, open_server
+from responder.workers.doctor import Doctor
+from responder.workers.heartbeat import Heartbeat
 from responder.workers.inbox import Inbox
 from responder.workers.mirror import MirrorChat
 from responder.workers.outbox import Outbox
 from responder.workers.people import People
+from responder.workers.reconcile import Reconcile
 from responder.workers.runs import Runs
 
 MAX_BODY = 64 << 20  # aiohttp's own cap; each receiver's is checked at the door
@@ -222,15 +225,20 @@ async def run(
         redactor = Redactor(secrets_of(chosen, llm_settings, settings))
         wired = _Wired(settings, files, store, parts, metrics, clock, ids, redactor)
         kinds = wired.kinds(tools, model, llm_settings)
-        door = Door(parts.receivers, store, clock, ids, metrics)
+        doctor = Doctor(clock, metrics)
+        watchers: list[Heartbeat | Reconcile] = [
+            Heartbeat(store, list(parts.receivers), late.submit, clock, doctor),
+            *(Reconcile(each, store, late.submit, clock, metrics, doctor.missed) for each in parts.truths.values()),
+        ]
+        door = Door(parts.receivers, store, clock, ids, metrics, doctor.knocked)
         people = People(store, lambda: files.rules, clock, metrics)
         server = open_server(
-            settings.host, settings.port, door, IncidentApi(store, people, settings.api, metrics),
+            settings.host, settings.port, door, IncidentApi(store, people, settings.api, metrics, doctor.as_dict),
             Health(store, metrics, clock), max_body=MAX_BODY, guard=over.guard,
         )  # fmt: skip
         port = await opened.enter_async_context(server)
         ready(Daemon(port, store, people, metrics))
-        await wired.work(stop, door, kinds, over.tick_s)
+        await wired.work(stop, door, kinds, over.tick_s, doctor, watchers)
     if broken:
         raise StoreError(f"the disk failed under the store: {broken[0]}; restart after looking at it")
 
@@ -299,9 +307,12 @@ class _Wired:
         """What the models have cost today (UTC), over all incidents."""
         return await self.store.counter("spent_usd", f"{self.clock.now():%Y-%m-%d}")
 
-    async def work(self, stop: asyncio.Event, door: Door, kinds: Mapping[str, RunFn], tick_s: float) -> None:
-        """Run the workers until `stop`; what they have begun has `drain_s` to finish."""
-        inbox = Inbox(self.store, self.parts.receivers, self.rules, self.clock)
+    async def work(
+        self, stop: asyncio.Event, door: Door, kinds: Mapping[str, RunFn], tick_s: float, doctor: Doctor,
+        watchers: Sequence[Heartbeat | Reconcile],
+    ) -> None:  # fmt: skip
+        """Run the workers until `stop`; what they have begun has `drain_s` to finish, what only watches is cut."""
+        inbox = Inbox(self.store, self.parts.receivers, self.rules, self.clock, doctor.body)
         chats: dict[str, Chat] = dict(self.parts.chats)
         chats |= {name: MirrorChat(name, mirror) for name, mirror in self.parts.mirrors.items()}
         outbox = Outbox(self.store, chats, self.rules, self.clock, self.metrics, self.redactor)
@@ -312,6 +323,7 @@ class _Wired:
             asyncio.create_task(runs.run(stop), name="runs"),
         ]
         beside = [asyncio.create_task(self._lag(), name="lag"), asyncio.create_task(self._trim(), name="trim")]
+        beside += [asyncio.create_task(each.run(stop), name=type(each).__name__.lower()) for each in watchers]
         stopped = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)

@@ -83,7 +83,7 @@ class BadEntry:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What was said elsewhere about an alert's incident. kind: acknowledged | note."""
+    """What was said elsewhere about an alert's incident. kind: acknowledged | note | told (a note of no person)."""
 
     identity: str  # of the alert whose incident it is about
     source: str

@@ -27,8 +27,11 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class IncidentApi:
     """`/api/...`. A refusal is JSON `{"error": text}` that says what to do."""
 
-    def __init__(self, store: Store, people: People, api: Api, metrics: Any) -> None:
-        """Keep the parts."""
+    def __init__(
+        self, store: Store, people: People, api: Api, metrics: Any, senders: Callable[[], dict[str, Any]] = dict
+    ) -> None:
+        """Keep the parts; `senders` gives what is known of who sends alerts."""
+        self._senders = senders
         self._store, self._people, self._api, self._metrics = store, people, api, metrics
 
     def routes(self) -> list[web.RouteDef]:
@@ -38,6 +41,7 @@ class IncidentApi:
             web.get("/api/incidents/{id}", _answering(self.one)),
             web.post("/api/incidents/{id}/{verb:ack|resolve|raise|note}", _answering(self.act)),
             web.get("/api/ledger", _answering(self.ledger)),
+            web.get("/api/senders", _answering(self.senders)),
         ]
 
     async def listing(self, request: web.Request) -> web.Response:
@@ -90,6 +94,11 @@ class IncidentApi:
         self._person(request, "read")
         figures = await self._store.figures()
         return _json(ledger_json(figures, unaccounted(figures)))
+
+    async def senders(self, request: web.Request) -> web.Response:
+        """Who sends alerts, what is wrong there with the lines that mend it, and what was missed."""
+        self._person(request, "read")
+        return _json(self._senders())
 
     def _person(self, request: web.Request, needs: str) -> str:
         """Say who asks. Raises: 401, 403 as JSON."""
