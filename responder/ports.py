@@ -132,8 +132,9 @@ class Past:
 
 
 class Truth(Protocol):
-    """A sender that can be asked what fires, every `every_s`; what it lacks for `gone_after_s` may have ended.
+    """A sender that can be asked what fires, every `every_s`.
 
+    What it has and we lack `missed_after_s` after its start was missed; what it lacks for `gone_after_s` may have ended.
     `standing` raises TransientError when out of reach, PermanentError when refused. `doubts` asks where alerts are made
     and gives why an episode may fire still, by identity: only what is not in it has surely ended. `passed` gives what
     began and ended there between two times, None when nobody can tell. `body` writes alerts as the sender's own webhook
@@ -142,6 +143,7 @@ class Truth(Protocol):
 
     name: str
     every_s: float
+    missed_after_s: float
     gone_after_s: float
 
     async def standing(self) -> Standing: ...

@@ -26,7 +26,6 @@ from responder.model import Alert, Episode, News, identify
 from responder.ports import Clock, Past, Standing, Store, Submit, Truth
 from responder.workers.inbox import wait_any
 
-ITS_TURN_S = 35.0  # from an alert's start: the sender's own webhook comes first, its group_wait is 30 s by default
 FIRST_WAIT_S, LOOK_EVERY_S = 20.0, 0.2  # for the inbox to be moved, at the start
 AGAIN_S, SELDOM_S = 60.0, 3600.0  # between two tries to open the same alert; doubles up to the second
 BEAT_S = 60.0  # a heartbeat younger than this needs no help
@@ -159,7 +158,7 @@ class Reconcile:
         since_seen_s = self._clock.monotonic() - self._seen.missing[alert.identity]
         started = alert.started_at
         since_start_s = (self._clock.now() - started).total_seconds() if started else 0.0
-        return ITS_TURN_S - max(since_seen_s, since_start_s)
+        return self._truth.missed_after_s - max(since_seen_s, since_start_s)
 
     def _may_try(self, identity: str) -> bool:
         return self._seen.tried.get(identity, (0, 0.0))[1] <= self._clock.monotonic()

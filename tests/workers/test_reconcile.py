@@ -16,10 +16,10 @@ from responder.integrations.alertmanager.makers import Makers
 from responder.integrations.alertmanager.truth import AlertmanagerTruth
 from responder.model import Alert, Beat, Episode, Move
 from responder.ports import Past, Standing
-from responder.workers.reconcile import ITS_TURN_S, Reconcile
+from responder.workers.reconcile import Reconcile
 from tests.given import NOW, FakeClock, House, after, alert, body, entry, house
 
-GONE_AFTER_S = 300.0
+ITS_TURN_S, GONE_AFTER_S = 35.0, 300.0
 
 
 @dataclass
@@ -28,6 +28,7 @@ class FakeTruth:
 
     name: str = "alertmanager"
     every_s: float = 30.0
+    missed_after_s: float = ITS_TURN_S
     gone_after_s: float = GONE_AFTER_S
     alerts: list[Alert] = field(default_factory=list)
     muted: dict[str, str] = field(default_factory=dict)
@@ -55,7 +56,7 @@ class FakeTruth:
 
     def body(self, alerts: Sequence[Alert], why: str) -> bytes:
         real = AlertmanagerTruth(
-            [], Makers([]), _no_reading, FakeClock(), receiver="responder", every_s=self.every_s, gone_after_s=0
+            [], Makers([]), _no_reading, FakeClock(), receiver="responder", every_s=0, missed_after_s=0, gone_after_s=0
         )
         return real.body(alerts, why)
 

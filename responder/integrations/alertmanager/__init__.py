@@ -45,6 +45,7 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     prometheus: tuple[str, ...] = ()
     prometheus_headers: Mapping[str, SecretStr] = {}
     check_every_s: float = Field(default=30.0, gt=0, le=3600)
+    missed_after_s: float = Field(default=35.0, gt=0)  # the webhook comes first: more than group_wait, 30 s by default
     gone_after_s: float = Field(default=300.0, gt=0)  # it must lack an alert for so long before we end it
     timeout_s: float = Field(default=10.0, gt=0, le=60)
     max_bytes: int = Field(default=64 << 20, gt=0)  # of one answer: about 100 000 alerts
@@ -289,7 +290,8 @@ async def open_truth(settings: Settings, around: Surroundings) -> AsyncIterator[
         makers = Makers([Server("prometheus", each, other, settings.max_bytes) for each in settings.prometheus])
         yield AlertmanagerTruth(
             peers, makers, _alert, around.clock,
-            receiver=settings.receiver, every_s=settings.check_every_s, gone_after_s=settings.gone_after_s,
+            receiver=settings.receiver, every_s=settings.check_every_s, missed_after_s=settings.missed_after_s,
+            gone_after_s=settings.gone_after_s,
         )  # fmt: skip
 
 

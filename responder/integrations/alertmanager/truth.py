@@ -46,12 +46,12 @@ class AlertmanagerTruth:
 
     def __init__(
         self, peers: Sequence[Server], makers: Makers, read: Read, clock: Clock,
-        *, receiver: str, every_s: float, gone_after_s: float,
+        *, receiver: str, every_s: float, missed_after_s: float, gone_after_s: float,
     ) -> None:  # fmt: skip
         """Keep the parts; what was seen is remembered to know which Prometheus these Alertmanagers hear."""
         self._peers, self._makers, self._read, self._clock = peers, makers, read, clock
         self._receiver = receiver
-        self.every_s, self.gone_after_s = every_s, gone_after_s
+        self.every_s, self.missed_after_s, self.gone_after_s = every_s, missed_after_s, gone_after_s
         self._seen: set[str] = set()
         self._homes: set[str] = set()  # Prometheuses, by the addresses in their alerts
 
