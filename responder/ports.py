@@ -134,7 +134,7 @@ class Past:
 class Truth(Protocol):
     """A sender that can be asked what fires, every `every_s`.
 
-    What it has and we lack `missed_after_s` after its start was missed; what it lacks for `gone_after_s` may have ended.
+    What we lack `missed_after_s` after its start was missed; what it lacks for `gone_after_s` may have ended.
     `standing` raises TransientError when out of reach, PermanentError when refused. `doubts` asks where alerts are made
     and gives why an episode may fire still, by identity: only what is not in it has surely ended. `passed` gives what
     began and ended there between two times, None when nobody can tell. `body` writes alerts as the sender's own webhook

@@ -143,9 +143,7 @@ async def test_only_what_is_for_our_receiver_is_asked_for_by_its_exact_name(aski
         pytest.param({"state": "unprocessed"}, "not yet processed", id="not yet judged"),
     ],
 )
-async def test_what_is_held_back_is_not_standing_and_not_gone(
-    asking: Asking, status: dict[str, Any], why: str
-) -> None:
+async def test_what_is_held_back_is_not_standing_and_not_gone(asking: Asking, status: dict[str, Any], why: str) -> None:
     asking.one.alerts = [active(**status)]
     standing = await (await asking.open()).standing()
     assert not standing.alerts

@@ -214,7 +214,7 @@ async def test_with_every_webhook_refused_all_is_opened_and_ended_by_asking(tmp_
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 async def test_whoever_stops_and_starts_nothing_that_fires_is_closed_and_all_that_fires_is_open(tmp_path: Path) -> None:
-    chance = random.Random(7)  # noqa: S311 - a plan, no secret
+    chance = random.Random(7)
     async with world(tmp_path, gone_after_s=15) as at:
         for _ in range(10):
             down = chance.choice([at.alertmanager, at.one, None])

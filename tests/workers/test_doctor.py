@@ -43,7 +43,7 @@ def traffic() -> Traffic:
     return Traffic()
 
 
-def ended(**labels: str) -> dict[str, Any]:
+def ended(**labels: Any) -> dict[str, Any]:
     return entry(firing=False, ended=after(1), **labels)
 
 

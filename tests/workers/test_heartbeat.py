@@ -121,6 +121,8 @@ async def test_a_restart_while_it_is_missing_neither_ends_nor_repeats_the_page_a
         assert len(await first.incidents()) == 1
     async with house(tmp_path, clock=clock, rules=RULES) as at:
         again = scene_of(at)
+        await again.live(60)
+        assert [each.firing for each in await again.incidents()] == [1]
         await again.live(1200)
         assert [each.firing for each in await again.incidents()] == [1]
         await again.beat()

@@ -111,9 +111,9 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         yield scene_of(at, FakeTruth())
 
 
-def old(name: str = "Api", **labels: str) -> Alert:
+def old() -> Alert:
     """An alert whose webhook has had its turn long ago."""
-    return alert(name, started=after(minutes=-30), **labels)
+    return alert(started=after(minutes=-30))
 
 
 # --- it fires there, not here ---
@@ -223,6 +223,8 @@ async def test_a_webhook_of_it_begins_the_wait_anew(scene: Scene) -> None:
     await scene.at.post(entry(annotations={"summary": "still"}))
     await scene.compare(later_s=200)
     assert await scene.firing() == ["Api"]
+    await scene.compare(later_s=GONE_AFTER_S)
+    assert await scene.firing() == []
 
 
 async def test_a_webhook_that_still_waits_keeps_all_open(scene: Scene) -> None:
