@@ -34,10 +34,13 @@ from responder.web.api import IncidentApi
 from responder.web.door import Door
 from responder.web.guard import Guard
 from responder.web.server import Health, open_server
+from responder.workers.doctor import Doctor
+from responder.workers.heartbeat import Heartbeat
 from responder.workers.inbox import Inbox
 from responder.workers.mirror import MirrorChat
 from responder.workers.outbox import Outbox
 from responder.workers.people import People
+from responder.workers.reconcile import Reconcile
 from responder.workers.reload import Reload
 from responder.workers.runs import Runs
 
@@ -212,15 +215,20 @@ async def run(
         opened.callback(reload.close)
         wired = _Wired(settings, reload, store, parts, metrics, clock, ids, redactor)
         kinds = wired.kinds(tools, model, llm_settings)
-        door = Door(parts.receivers, store, clock, ids, metrics)
+        doctor = Doctor(clock, metrics)
+        watchers: list[Heartbeat | Reconcile] = [
+            Heartbeat(store, list(parts.receivers), late.submit, clock, doctor),
+            *(Reconcile(each, store, late.submit, clock, metrics, doctor.missed) for each in parts.truths.values()),
+        ]
+        door = Door(parts.receivers, store, clock, ids, metrics, doctor.knocked)
         people = People(store, reload.rules, clock, metrics)
+        api = IncidentApi(store, people, settings.api, metrics, reload, doctor.as_dict)
         server = open_server(
-            settings.host, settings.port, door, IncidentApi(store, people, settings.api, metrics, reload),
-            Health(store, metrics, clock), max_body=MAX_BODY, guard=over.guard,
-        )  # fmt: skip
+            settings.host, settings.port, door, api, Health(store, metrics, clock), max_body=MAX_BODY, guard=over.guard
+        )
         port = await opened.enter_async_context(server)
         ready(Daemon(port, store, people, metrics, reload))
-        await wired.work(stop, door, kinds, over.tick_s)
+        await wired.work(stop, door, kinds, over.tick_s, doctor, watchers)
     if broken:
         raise StoreError(f"the disk failed under the store: {broken[0]}; restart after looking at it")
 
@@ -287,9 +295,12 @@ class _Wired:
         """What the models have cost today (UTC), over all incidents."""
         return await self.store.counter("spent_usd", f"{self.clock.now():%Y-%m-%d}")
 
-    async def work(self, stop: asyncio.Event, door: Door, kinds: Mapping[str, RunFn], tick_s: float) -> None:
-        """Run the workers until `stop`; what they have begun has `drain_s` to finish."""
-        inbox = Inbox(self.store, self.parts.receivers, self.rules, self.clock)
+    async def work(
+        self, stop: asyncio.Event, door: Door, kinds: Mapping[str, RunFn], tick_s: float, doctor: Doctor,
+        watchers: Sequence[Heartbeat | Reconcile],
+    ) -> None:  # fmt: skip
+        """Run the workers until `stop`; what they have begun has `drain_s` to finish, what only watches is cut."""
+        inbox = Inbox(self.store, self.parts.receivers, self.rules, self.clock, doctor.body)
         chats: dict[str, Chat] = dict(self.parts.chats)
         chats |= {name: MirrorChat(name, mirror) for name, mirror in self.parts.mirrors.items()}
         outbox = Outbox(self.store, chats, self.rules, self.clock, self.metrics, self.redactor)
@@ -301,6 +312,7 @@ class _Wired:
             asyncio.create_task(self.reload.run(stop), name="reload"),
         ]
         beside = [asyncio.create_task(self._lag(), name="lag"), asyncio.create_task(self._trim(), name="trim")]
+        beside += [asyncio.create_task(each.run(stop), name=type(each).__name__.lower()) for each in watchers]
         stopped = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)

@@ -165,6 +165,8 @@ def linked(move: Move, incident: Incident, system: str, its_name: str) -> Incide
 def heard(move: Move, incident: Incident, news: News, now: datetime) -> Incident:
     """Something was said of it elsewhere: done here too, and not told back to where it comes from."""
     person = cut(f"{news.person or 'somebody'} in {news.source}", MAX_VALUE)
+    if news.kind == "told":  # by no person
+        person = news.source
     if news.kind == "acknowledged":
         return acknowledged(move, incident, person, now, origin=news.source)
     noted(move, incident, person, cut(news.text, MAX_SUMMARY), now, origin=news.source)

@@ -25,6 +25,11 @@ MAX_RULES = 1000  # series of rule_hits, of rules that are gone too; rules behin
 # sent: messages that arrived; edited: heads changed in place; merged: lines told inside another's message; folded:
 # lines only counted in the head; digest: storms told at once; retried, rate_limited: put off; failed: given up.
 POST_OUTCOMES = ("sent", "edited", "merged", "folded", "digest", "retried", "rate_limited", "failed")
+RECONCILE_OUTCOMES = ("opened", "closed", "unconfirmed", "missed", "agreed", "unreachable")
+SENDER_PROBLEMS = (
+    "truncated", "unequal_peers", "peers_duplicate", "short_group_interval", "churning_label", "group_key_churn",
+    "double_route", "redirected", "clock_skew", "slow_heartbeat", "no_resolved", "custom_payload",
+)  # fmt: skip
 _SECONDS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 14400)
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 
@@ -68,6 +73,16 @@ class Metrics:
         self.llm_cost = Counter("responder_llm_cost_usd", "What the model has cost.", ["model"], registry=reg)
         self.tool_calls = Counter("responder_tool_calls", "Tool calls.", ["tool", "outcome"], registry=reg)
         self.commit = Histogram("responder_store_commit_seconds", "Group commits.", buckets=_FAST, registry=reg)
+        self.reconciled = Counter(
+            "responder_reconcile",
+            "Asking senders what fires: alerts opened, closed, not confirmed or missed; reads that agreed or failed.",
+            ["outcome"],
+            registry=reg,
+        )
+        self.sender_problems = Gauge(
+            "responder_sender_problems", "Senders that have a problem now; `responder doctor` says which.", ["problem"],
+            registry=reg,
+        )  # fmt: skip
         self.loop_lag = Gauge("responder_loop_lag_seconds", "How late the event loop runs.", registry=reg)
         self.config_ok = Gauge("responder_config_ok", "1 while the files in use are the ones on disk.", registry=reg)
         self.reloads = Counter("responder_config_reloads", "Reloads, by outcome.", ["outcome"], registry=reg)
@@ -86,6 +101,8 @@ class Metrics:
             (self.tool_calls, product(tools, ("ok", "no_data", "unavailable", "refused"))),
             (self.phases, product(phases, ("done", "timeout", "failed", "skipped"))),
             (self.reloads, product(RELOADS)),
+            (self.reconciled, product(RECONCILE_OUTCOMES)),
+            (self.sender_problems, product(SENDER_PROBLEMS)),
             (self.steps, product(("turn", "tool", "check", "phase", "other"))),
             (self.llm_requests, product(models, ("ok", "transient", "permanent", "budget"))),
             (self.llm_tokens, product(models, tokens)),
@@ -145,6 +162,7 @@ class Metrics:
         yield posts
         yield _gauge("outbox_age_seconds", "Age of the oldest message not yet sent.", self._age("posts_since"))
         yield _gauge("inbox_age_seconds", "Age of the oldest body not yet moved.", self._age("waiting_since"))
+        yield _gauge("heartbeat_age_seconds", "Age of the oldest heartbeat waited for.", self._age("heartbeat_since"))
         yield _gauge("quarantined", "Bodies and entries kept unread.", figure(("quarantined", ""), 0.0))
 
     def _incidents(self) -> Iterator[Metric]:

@@ -85,7 +85,10 @@ class BadEntry:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What was said elsewhere about an alert's incident. kind: acknowledged | note | own (ours, come back: counted)."""
+    """What was said elsewhere about an alert's incident.
+
+    kind: acknowledged | note | told (a note of no person) | own (what we wrote ourselves and came back: only counted).
+    """
 
     identity: str  # of the alert whose incident it is about
     source: str

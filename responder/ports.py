@@ -127,24 +127,46 @@ class Mirror(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What fires at a sender now. `since` is when it started: before that it knows nothing. `alerts` are ours alone."""
+    """What fires at a sender now, for us alone. `muted` fires as well, but is held back there: identity -> why.
 
-    at: datetime
-    since: datetime | None
+    `fresh` are the identities that it heard of within the last minutes. `up_s` is how long it has been up by its own
+    clock, None when it does not say: before that it knows nothing. `whole` is False when one of its peers is silent.
+    """
+
     alerts: Sequence[Alert]
+    muted: Mapping[str, str] = field(default_factory=dict)
+    fresh: frozenset[str] = frozenset()
+    up_s: float | None = None
+    whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """An alert as it fired where alerts are made: its labels there, first and last time seen."""
+
+    labels: Mapping[str, str]
+    began_at: datetime
+    ended_at: datetime
 
 
 class Truth(Protocol):
-    """A sender that can be asked what fires. Raises TransientError when out of reach, PermanentError when refused.
+    """A sender that can be asked what fires, every `every_s`.
 
-    `standing` reads what fires for us; `firing` asks where the alerts are made (Prometheus) which of these identities
-    fire there: None when nobody can tell. `body` writes alerts as the sender's own webhook would, for our own inbox.
+    What we lack `missed_after_s` after its start was missed; what it lacks for `gone_after_s` may have ended.
+    `standing` raises TransientError when out of reach, PermanentError when refused. `doubts` asks where alerts are made
+    and gives why an episode may fire still, by identity: only what is not in it has surely ended. `passed` gives what
+    began and ended there between two times, None when nobody can tell. `body` writes alerts as the sender's own webhook
+    would, for our own inbox.
     """
 
     name: str
+    every_s: float
+    missed_after_s: float
+    gone_after_s: float
 
     async def standing(self) -> Standing: ...
-    async def firing(self) -> set[str] | None: ...
+    async def doubts(self, episodes: Sequence[Episode]) -> Mapping[str, str]: ...
+    async def passed(self, since: datetime, until: datetime) -> Sequence[Past] | None: ...
     def body(self, alerts: Sequence[Alert], why: str) -> bytes: ...
 
 
@@ -268,6 +290,7 @@ class Store(Protocol):
     async def finish(self, run: Run, *, state: str, result: object, at: datetime) -> None: ...
     # figures
     async def counter(self, name: str, label: str) -> float: ...  # 0 while nothing was counted
+    async def mark(self, name: str, label: str, n: float) -> None: ...  # sets a counter: a time, not a sum
     async def figures(self) -> dict[tuple[str, str], float]: ...
     async def can_commit(self) -> bool: ...
 

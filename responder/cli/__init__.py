@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import responder
-from responder.cli import daemon, files, incidents, rules
+from responder.cli import daemon, files, incidents, rules, senders
 from responder.errors import Misuse, ResponderError
 from responder.model import Severity, Status
 
@@ -152,6 +152,8 @@ def _incident_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
             one.add_argument("--why", default="", help="a line for the thread")
     one = _add(commands, "postmortem", incidents.postmortem, "the Markdown draft")
     one.add_argument("incident", metavar="INC-n")
+    _client(one)
+    one = _add(commands, "doctor", senders.doctor, "what is wrong at the senders of alerts, and the lines that mend it")
     _client(one)
     one = _add(commands, "ledger", incidents.ledger, "what came in, and where it is")
     _client(one)

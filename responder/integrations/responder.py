@@ -9,7 +9,7 @@ from datetime import datetime
 import orjson
 from pydantic import BaseModel
 
-from responder.model import Alert, Decoded, identify
+from responder.model import Alert, Decoded, News, identify
 from responder.ports import Plugin, Receiver, Surroundings
 
 
@@ -37,13 +37,16 @@ class Own:
         return False
 
     def decode(self, body: bytes, received_at: datetime) -> Decoded:
-        """Turn {"alerts": [{"labels": {}, "annotations": {}, "resolved": bool}]} into alerts."""
-        alerts = []
-        for each in orjson.loads(body)["alerts"]:
+        """Turn {"alerts": [{"labels": {}, "annotations": {}, "resolved": bool}], "news": [{...}]} into both.
+
+        An element of `news` has the fields of `model.News`; either list may be missing.
+        """
+        alerts, said = [], orjson.loads(body)
+        for each in said.get("alerts", ()):
             identity = identify("responder", each["labels"])
             firing = not each.get("resolved", False)
             alerts.append(Alert("responder", identity, each["labels"], each["annotations"], firing, received_at))
-        return Decoded(tuple(alerts))
+        return Decoded(tuple(alerts), news=tuple(News(**each) for each in said.get("news", ())))
 
 
 @asynccontextmanager

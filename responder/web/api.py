@@ -38,8 +38,12 @@ class Reloads(Protocol):
 class IncidentApi:
     """`/api/...` and `/-/reload`. A refusal is JSON `{"error": text}` that says what to do."""
 
-    def __init__(self, store: Store, people: People, api: Api, metrics: Any, reloads: Reloads) -> None:
-        """Keep the parts."""
+    def __init__(
+        self, store: Store, people: People, api: Api, metrics: Any, reloads: Reloads,
+        senders: Callable[[], dict[str, Any]] = dict,
+    ) -> None:  # fmt: skip
+        """Keep the parts; `senders` gives what is known of who sends alerts."""
+        self._senders = senders
         self._store, self._people, self._api, self._metrics = store, people, api, metrics
         self._reloads = reloads
 
@@ -52,6 +56,7 @@ class IncidentApi:
             web.get("/api/alerts", _answering(self.alerts)),
             web.get("/api/ledger", _answering(self.ledger)),
             web.post("/-/reload", self.reload),
+            web.get("/api/senders", _answering(self.senders)),
         ]
 
     async def listing(self, request: web.Request) -> web.Response:
@@ -135,6 +140,11 @@ class IncidentApi:
         found = {"revision": book.rules.revision, "rules": len(book.rules.rules)}
         found |= {"runbooks": len(book.library.runbooks), "changed": outcome.changed, "warnings": book.warnings}
         return _json(found)
+
+    async def senders(self, request: web.Request) -> web.Response:
+        """Who sends alerts, what is wrong there with the lines that mend it, and what was missed."""
+        self._person(request, "read")
+        return _json(self._senders())
 
     def _person(self, request: web.Request, needs: str) -> str:
         """Say who asks. Raises: 401, 403 as JSON."""

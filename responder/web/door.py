@@ -7,7 +7,7 @@ and never 429; the content of an authenticated body is never refused.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import orjson
 import structlog
@@ -31,9 +31,11 @@ class Door:
     """`POST /webhooks/<receiver>`."""
 
     def __init__(
-        self, receivers: Mapping[str, Receiver], store: Store, clock: Clock, ids: Ids, metrics: Metrics
-    ) -> None:
-        """Keep what one request needs."""
+        self, receivers: Mapping[str, Receiver], store: Store, clock: Clock, ids: Ids, metrics: Metrics,
+        knocked: Callable[[str, str, str], None] = lambda _receiver, _method, _agent: None,
+    ) -> None:  # fmt: skip
+        """Keep what one request needs; `knocked` is told (receiver, method, agent) of requests by a wrong method."""
+        self._knocked = knocked
         self._receivers, self._store = receivers, store
         self._clock, self._ids, self._metrics = clock, ids, metrics
         self._in_flight = 0
@@ -53,6 +55,7 @@ class Door:
             return _say(404, f"no receiver {name[:40]!r}; known: {', '.join(sorted(self._receivers))}")
         if request.method not in receiver.methods:
             allowed = ", ".join(receiver.methods)
+            self._knocked(name, request.method, request.headers.get("User-Agent", ""))
             return self._answer(name, "method", _say(405, f"{allowed} only", {"Allow": allowed}))
         if receiver.unready:
             log.error("webhook not taken", receiver=name, sender=request.remote, reason=receiver.unready)

@@ -65,9 +65,14 @@ class Inbox:
     """The one inbox worker of a store."""
 
     def __init__(
-        self, store: Store, receivers: Mapping[str, Receiver], rules: Callable[[], RuleSet], clock: Clock
-    ) -> None:
-        """Keep the parts; nothing is remembered that the store does not hold, but for recognising repeats."""
+        self, store: Store, receivers: Mapping[str, Receiver], rules: Callable[[], RuleSet], clock: Clock,
+        heard: Callable[[InboxRow, Decoded], None] = lambda _row, _decoded: None,
+    ) -> None:  # fmt: skip
+        """Keep the parts; nothing is remembered that the store does not hold, but for recognising repeats.
+
+        `heard` is told each body that was decoded.
+        """
+        self._heard = heard
         self._store, self._receivers, self._rules, self._clock = store, receivers, rules, clock
         self._judge = Judge(store, rules, clock)
         self._unmute_at = 0.0  # monotonic
@@ -136,6 +141,7 @@ class Inbox:
             chunk.cursor = Cursor(row.seq, 0)
             return chunk
         decoded = await self._decoded(row)
+        self._heard(row, decoded)
         before = chunk.cursor.seq
         taken = skip
         for alert in decoded.alerts[skip:]:

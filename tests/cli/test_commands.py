@@ -6,6 +6,7 @@ import asyncio
 import json
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from responder.cli import run
@@ -241,3 +242,27 @@ async def test_reload_takes_what_is_good_and_names_what_is_wrong(
         assert json.loads(printed(capsys))["errors"][0]["line"] == 4
         assert await ask("reload", "--token", "wrong") == 1
         assert "401" in capsys.readouterr().err
+
+
+async def test_doctor_lists_what_is_wrong_at_the_senders_and_the_lines_that_mend_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with daemon(tmp_path) as one:
+
+        async def doctor(*more: str) -> int:
+            return await asyncio.to_thread(run, ["doctor", *more])
+
+        assert await doctor() == 0
+        assert "no problems seen" in printed(capsys)
+        assert await one.post(body(alert("Api"), truncated=4)) == 202
+        await one.settled()
+        assert await doctor() == 1
+        said = printed(capsys)
+        assert "4 alerts cut off" in said
+        assert "max_alerts: 0" in said
+        assert await doctor("--json") == 1
+        [problem] = json.loads(printed(capsys))["problems"]
+        assert problem["problem"] == "truncated"
+        async with aiohttp.ClientSession(headers={"User-Agent": "Alertmanager/0.25.0"}) as http:
+            await http.get(f"{one.url}/webhooks/alertmanager")
+        assert await one.metric('responder_sender_problems{problem="redirected"}') == 1

@@ -63,6 +63,7 @@ def test_amtool_accepts_the_alertmanager_configuration() -> None:
     ("labels", "receivers"),
     [
         pytest.param(["alertname=ApiDown"], "responder,people", id="everybody who was told is told still"),
+        pytest.param(["alertname=Watchdog"], "responder,people", id="the heartbeat, which has one route to us"),
         pytest.param(["alertname=ResponderDown", "about=responder"], "people", id="about responder, not through it"),
     ],
 )
@@ -75,13 +76,14 @@ def test_the_receiver_block_loses_nothing() -> None:
     found = read_yaml(DEPLOY / "alertmanager.yml")
     [receiver] = [each for each in found["receivers"] if each["name"] == "responder"]
     [hook] = receiver["webhook_configs"]
-    [route] = [each for each in found["route"]["routes"] if each["receiver"] == "responder"]
+    watchdog, route = [each for each in found["route"]["routes"] if each["receiver"] == "responder"]
     assert (hook["send_resolved"], hook["max_alerts"]) == (True, 0)
     assert "timeout" not in hook, "Alertmanager 0.25 refuses it"
     assert hook["http_config"]["follow_redirects"] is False
     assert hook["http_config"]["authorization"]["credentials_file"]
     assert hook["url"] == f"http://{Settings().listen}/webhooks/{Alertmanager.name}"
     assert (route["continue"], route["group_interval"]) == (True, "1m")
+    assert (watchdog["continue"], watchdog["repeat_interval"]) == (True, "5m"), "half of what a heartbeat has"
 
 
 def test_promtool_accepts_the_scrape_block_and_the_rules() -> None:

@@ -61,6 +61,7 @@ NEEDED = {
     ("GET", "/api/incidents/INC-1"): "read",
     ("GET", "/api/alerts"): "read",
     ("GET", "/api/ledger"): "read",
+    ("GET", "/api/senders"): "read",
     ("POST", "/api/incidents/INC-1/ack"): "ack",
     ("POST", "/api/incidents/INC-1/note"): "ack",
     ("POST", "/api/incidents/INC-1/raise"): "ack",

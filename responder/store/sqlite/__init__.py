@@ -290,6 +290,11 @@ class SqliteStore:
         """One counter of the ledger."""
         return await self._hot.read(reads.counter, name, label)
 
+    async def mark(self, name: str, label: str, n: float) -> None:
+        """Set a counter to a value of its own, such as the time when something was last so."""
+        sql = "INSERT OR REPLACE INTO counter VALUES (?, ?, ?)"
+        await self._write(lambda connection: connection.execute(sql, (name, label, n)).rowcount)
+
     async def figures(self) -> dict[tuple[str, str], float]:
         """Counters and figures of one snapshot."""
         return await self._calm.read(reads.figures)

@@ -195,6 +195,7 @@ def figures(connection: sqlite3.Connection) -> dict[tuple[str, str], float]:
             "waiting_since": "SELECT coalesce(min(at), 0) FROM inbox WHERE seq > (SELECT seq FROM cursor)",
             "posts_waiting": "SELECT count(*) FROM post WHERE state IN ('queued', 'sending')",
             "posts_since": "SELECT coalesce(min(created_at), 0) FROM post WHERE state IN ('queued', 'sending')",
+            "heartbeat_since": "SELECT coalesce(min(at), 0) FROM heartbeat",
             "runs_open": "SELECT count(*) FROM run WHERE state = 'open'",
         }
         for name, sql in one.items():

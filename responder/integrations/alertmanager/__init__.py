@@ -1,4 +1,4 @@
-"""Prometheus Alertmanager: receives its webhooks (version 4).
+"""Prometheus Alertmanager: receives its webhooks (version 4), and can be asked what fires.
 
 Source of the format: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config and Alertmanager's
 template.Data. Top-level `status` is never read: with `max_alerts` it describes only what was not cut off.
@@ -6,28 +6,47 @@ template.Data. Top-level `status` is never read: with `max_alerts` it describes 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from hashlib import sha256
 from hmac import compare_digest
 from typing import Any
 
-from pydantic import BaseModel, SecretStr, field_validator
+from aiohttp import ClientSession, ClientTimeout, DummyCookieJar
+from pydantic import BaseModel, Field, SecretStr, field_validator
 
 from responder.bodies import as_text, as_texts, moment, raw_of, read_alerts, read_json, word
+from responder.integrations.alertmanager.makers import Makers
+from responder.integrations.alertmanager.server import Server
+from responder.integrations.alertmanager.truth import AlertmanagerTruth
 from responder.model import Alert, BadEntry, Decoded, identify
-from responder.ports import Plugin, Receiver, Surroundings
+from responder.ports import Plugin, Receiver, Surroundings, Truth
 
 MAX_BYTES = 8 << 20  # about 15 000 alerts
 
 
 class Settings(BaseModel, frozen=True, extra="forbid"):
-    """`token`: what Alertmanager sends as `Authorization: Bearer`; several during a rotation. `url`: its own API."""
+    """`token`: what Alertmanager sends as `Authorization: Bearer`; several during a rotation.
+
+    `url`: its own API, which is then asked what fires; of a pair all `urls`, each peer by itself and no balancer.
+    `receiver`: our receiver's name in its configuration. `prometheus`: where its alerts are made; without it nothing
+    is ever ended but by a webhook. `headers` and `prometheus_headers` go along (`Authorization`, `X-Scope-OrgID`).
+    """
 
     token: SecretStr | None = None
     tokens: tuple[SecretStr, ...] = ()
     url: str = ""
+    urls: tuple[str, ...] = ()
+    receiver: str = "responder"
+    headers: Mapping[str, SecretStr] = {}
+    prometheus: tuple[str, ...] = ()
+    prometheus_headers: Mapping[str, SecretStr] = {}
+    check_every_s: float = Field(default=30.0, gt=0, le=3600)
+    missed_after_s: float = Field(default=35.0, gt=0)  # the webhook comes first: more than group_wait, 30 s by default
+    gone_after_s: float = Field(default=300.0, gt=0)  # it must lack an alert for so long before we end it
+    timeout_s: float = Field(default=10.0, gt=0, le=60)
+    max_bytes: int = Field(default=64 << 20, gt=0)  # of one answer: about 100 000 alerts
 
     @field_validator("token", "tokens")
     @classmethod
@@ -36,6 +55,24 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
             if token is not None and not token.get_secret_value():
                 raise ValueError("the token is empty; set it, or remove the key")
         return value
+
+    @field_validator("prometheus", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        return ([value] if value else []) if isinstance(value, str) else value
+
+    @field_validator("url", "urls", "prometheus")
+    @classmethod
+    def _address(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for address in [value] if isinstance(value, str) else value:
+            if address and not address.startswith(("http://", "https://")):
+                raise ValueError(f"{address!r} is no address; it begins with http:// or https://")
+        return value
+
+    @property
+    def peers(self) -> Sequence[str]:
+        """All of its addresses, each once."""
+        return list(dict.fromkeys(each for each in (self.url, *self.urls) if each))
 
 
 class Alertmanager:
@@ -102,7 +139,7 @@ class Alertmanager:
         )
 
 
-def _alert(element: Any, received_at: datetime, alias: str) -> Alert:
+def _alert(element: Any, received_at: datetime, alias: str = "") -> Alert:
     if not isinstance(element, dict):
         raise TypeError(f"an element of alerts is {type(element).__name__}, not an object")
     labels = as_texts(element.get("labels"), "labels")
@@ -153,4 +190,29 @@ async def open_alertmanager(settings: Settings, around: Surroundings) -> AsyncIt
     yield Alertmanager(settings)
 
 
-plugin = Plugin(Settings, receiver=open_alertmanager, snippet=_snippet)
+@asynccontextmanager
+async def open_truth(settings: Settings, around: Surroundings) -> AsyncIterator[Truth | None]:
+    """Open a session for Alertmanager and one for Prometheus: neither sees the other's headers."""
+    if not settings.peers:
+        yield None
+        return
+    async with _session(settings.headers, settings) as http, _session(settings.prometheus_headers, settings) as other:
+        peers = [Server("alertmanager", each, http, settings.max_bytes) for each in settings.peers]
+        makers = Makers([Server("prometheus", each, other, settings.max_bytes) for each in settings.prometheus])
+        yield AlertmanagerTruth(
+            peers, makers, _alert, around.clock,
+            receiver=settings.receiver, every_s=settings.check_every_s, missed_after_s=settings.missed_after_s,
+            gone_after_s=settings.gone_after_s,
+        )  # fmt: skip
+
+
+def _session(headers: Mapping[str, SecretStr], settings: Settings) -> ClientSession:
+    fixed = {"Accept-Encoding": "identity", "Accept": "application/json"}  # unpacked bytes could not be capped
+    return ClientSession(
+        headers=fixed | {name: value.get_secret_value() for name, value in headers.items()},
+        timeout=ClientTimeout(total=settings.timeout_s, connect=min(5.0, settings.timeout_s)),
+        trust_env=False, cookie_jar=DummyCookieJar(), auto_decompress=False,
+    )  # fmt: skip
+
+
+plugin = Plugin(Settings, receiver=open_alertmanager, truth=open_truth, snippet=_snippet)
