@@ -43,6 +43,14 @@ def plugin(name: str, section: str) -> Plugin:
     return found
 
 
+def recognised(body: Mapping[str, Any]) -> str:
+    """Name the integration whose bodies look like this one, the most telling first; "" when none does."""
+    known = [(name, keys) for name in names() for keys in plugin(name, "receivers").marks]
+    fits = [(len(keys), name) for name, keys in known if all(key in body for key in keys)]
+    # Grafana's bodies have all that Alertmanager's have, and more: of equal ones it is the sender that says so itself.
+    return max(fits, key=lambda fit: (fit[0], fit[1] == "grafana"), default=(0, ""))[1]
+
+
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """One part that the settings ask for: its plugin and its settings, read but not opened."""

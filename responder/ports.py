@@ -253,6 +253,8 @@ class Store(Protocol):
     async def some_episodes(self, numbers: Sequence[int]) -> dict[int, list[dict[str, Any]]]: ...
     async def record(self, number: int) -> dict[str, list[dict[str, Any]]]: ...
     async def alerts(self, *, after: int, limit: int, since: datetime) -> tuple[str, int | None]: ...  # JSON, next
+    async def newest_alerts(self, limit: int, *, muted: bool) -> str: ...  # JSON
+    async def alert(self, number: int) -> str | None: ...  # JSON, with its decision
     # outbox
     async def due_posts(
         self, now: datetime, limit: int, homes: Mapping[str, str] = ..., resting: Sequence[Rest] = ...
@@ -323,6 +325,7 @@ class Plugin:
     receiver -> Receiver; chat -> Chat; tools -> Sequence[Tool]; mirror -> Mirror | None and truth -> Truth | None, both
     opened with the receiver and from its settings, None when these do not ask for it. Each opener is an async context
     manager of (settings, Surroundings). `many`: the receiver may be set up several times, as NAME-WORD.
+    `marks`: what is at the top of its bodies, one set of keys or another: how a file is recognised.
     """
 
     settings: type[BaseModel]
@@ -333,4 +336,5 @@ class Plugin:
     truth: Opened | None = None
     snippet: Callable[[BaseModel, str], str] | None = None  # the sender's own configuration, for `responder init`
     many: bool = False
+    marks: Sequence[Sequence[str]] = ()
     extra: Mapping[str, object] = field(default_factory=dict)

@@ -8,7 +8,7 @@ import pytest
 
 from responder.config import Settings
 from responder.errors import ConfigError
-from responder.plugins import choose, open_parts
+from responder.plugins import choose, open_parts, recognised
 from responder.ports import Surroundings
 from tests.given import NOW, FakeClock, FakeIds
 
@@ -56,3 +56,22 @@ def test_a_chat_has_no_second_name() -> None:
 async def test_a_mapping_is_read_when_it_is_chosen() -> None:
     with pytest.raises(ConfigError, match=r"receivers\.generic-x\.mapping\.labels\.alertname"):
         choose(settings(generic_x={"mapping": {"labels": {"alertname": "a["}}}))
+
+
+@pytest.mark.parametrize(
+    ("keys", "name"),
+    [
+        ("alerts groupKey version", "alertmanager"),
+        ("alerts groupKey orgId", "grafana"),
+        ("event", "pagerduty"),
+        ("Type MessageId TopicArn", "sns"),
+        ("AlarmName NewStateValue", "sns"),
+        ("action data installation", "sentry"),
+        ("action alert integrationId", "opsgenie"),
+        ("cycle_key transition", "datadog"),
+        ("labels", ""),
+        ("", ""),
+    ],
+)
+def test_a_body_is_known_by_what_stands_at_its_top(keys: str, name: str) -> None:
+    assert recognised(dict.fromkeys(keys.split(), "x")) == name

@@ -78,8 +78,8 @@ def _file_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
     one = _add(commands, "explain", files.explain, "severity, rule, the decision tree and the nearest miss")
     one.add_argument(
         "what",
-        metavar="FILE|ALERT|INC-n",
-        help="a body or alerts as JSON, - for standard input, 'Name{env=\"prod\"}', or an incident",
+        metavar="FILE|ALERT|INC-n|ALERT-n",
+        help="a body or alerts as JSON, - for standard input, 'Name{env=\"prod\"}', an incident, or a stored alert",
     )
     one.add_argument("--receiver", metavar="NAME", help="read FILE as this receiver does (default: as Alertmanager's)")
     _client(one)
@@ -150,6 +150,10 @@ def _incident_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
         _client(one)
         if name == "resolve":
             one.add_argument("--why", default="", help="a line for the thread")
+    one = _add(commands, "alerts", incidents.alerts, "what came in, newest first, and where it is")
+    one.add_argument("--muted", action="store_true", help="only what fires now and is muted, and by what")
+    one.add_argument("--limit", type=_count, default=50, metavar="N", help="how many, 1 to 200 (default 50)")
+    _client(one)
     one = _add(commands, "postmortem", incidents.postmortem, "the Markdown draft")
     one.add_argument("incident", metavar="INC-n")
     _client(one)

@@ -66,6 +66,26 @@ class Client:
             episodes = reads.some_episodes(connection, [each.id for each in found])
             return {"incidents": [listed_json(each, episodes[each.id]) for each in found], "next": None}
 
+    def newest_alerts(self, limit: int, *, muted: bool) -> list[dict[str, Any]]:
+        """Give the newest stored alerts, newest first; `muted`: only those that fire and are muted."""
+        try:
+            found = self.get("/api/alerts", limit=str(limit), newest="1", **({"muted": "1"} if muted else {}))
+        except Unreachable as error:
+            found = {"alerts": orjson.loads(alerts.newest(self._file(error), limit, muted))}
+        listed: list[dict[str, Any]] = found["alerts"]
+        return listed
+
+    def alert(self, number: int) -> dict[str, Any]:
+        """Give one stored alert with its decision. Raises: PermanentError: there is none."""
+        try:
+            return self.get(f"/api/alerts/{number}")
+        except Unreachable as error:
+            found = alerts.one(self._file(error), number)
+            if found is None:
+                raise PermanentError(f"no alert ALERT-{number}") from error
+            read: dict[str, Any] = orjson.loads(found)
+            return read
+
     def alerts(self, since: datetime) -> Iterator[dict[str, Any]]:
         """Give every stored alert whose last news is not older, oldest first, from the daemon or from the file.
 

@@ -7,6 +7,7 @@ import re
 import secrets
 import sys
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,8 @@ from responder.rules import Explanation
 from responder.rules.matchers import MatcherError, parse
 from responder.runbooks import Library, load_library
 
+MAX_OTHERS = 10  # other decisions of one incident's alerts
+_STORED = re.compile(r"(?i)ALERT-(\d{1,15})")
 _WRITTEN = re.compile(r"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)?\s*(\{.*\})?\s*", re.DOTALL)
 
 
@@ -68,17 +71,24 @@ def explain(parsed: Namespace) -> int:
     """Say how a body's alerts, one alert, or an incident are decided."""
     if parsed.what.upper().startswith("INC-"):
         return _explain_incident(parsed)
+    if _STORED.fullmatch(parsed.what):
+        return _explain_stored(parsed)
     book = read_handbook(places(config.load(parsed.config)))
     for error in book.errors:
         sys.stderr.write(f"error: {error}\n")
     rules = book.rules
-    alerts, beside = asyncio.run(_received(parsed)) if parsed.receiver else (_alerts(parsed.what), [])
+    written = written_alert(parsed.what)
+    receiver = parsed.receiver or ("" if written else _sender(parsed.what))
+    if receiver:
+        alerts, beside = asyncio.run(_received(parsed, receiver))
+    else:
+        alerts, beside = [written] if written else read_alerts(parsed.what), []
     if not alerts and not beside:
         raise PayloadError(f"{parsed.what} holds no alert")
     explained = [(alert, rules.explain(alert)) for alert in alerts]
     if parsed.json:
         told = {"alerts": [_explained_json(alert, each) for alert, each in explained]}
-        draw.as_json(told | ({"beside": beside} if parsed.receiver else {}))
+        draw.as_json(told | ({"receiver": receiver, "beside": beside} if receiver else {}))
         return 0
     for line in beside:
         draw.say(line)
@@ -103,22 +113,42 @@ def _explained_json(alert: Alert, explained: Explanation) -> dict[str, object]:
 
 
 def _explain_incident(parsed: Namespace) -> int:
+    """Say how an incident was decided, and its alerts where they were judged otherwise."""
     try:
         found = Client(parsed).incident(number(parsed.what))
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    decision = found["decision"]
+    reasons = Counter(each["reason"] for each in found["episodes"] if each["reason"])
+    others = [(found["reasons"][name], n) for name, n in reasons.most_common() if name in found["reasons"]]
     if parsed.json:
-        draw.as_json({"id": found["id"], "severity": found["severity"], "decision": decision})
+        told = [{"alerts": n, "decision": each} for each, n in others]
+        draw.as_json({"id": found["id"], "severity": found["severity"], "decision": found["decision"], "alerts": told})
         return 0
     draw.say(f"{found['id']}: {found['severity']} by rule {found['rule']}", draw.COLOURS[found["severity"]])
-    for name, miss in decision.get("tried", []):
-        draw.say(f"  {name}: {miss or 'matches'}")
-    for key in ("because", "nearest"):
-        if decision.get(key):
-            draw.say(f"  {key}: {decision[key]}")
-    for line in decision.get("policy", []):
-        draw.say(f"  {line}")
+    draw.decision(found["decision"])
+    opened = (found["decision"].get("rule"), found["decision"].get("because"))
+    for each, n in others[:MAX_OTHERS]:
+        if (each.get("rule"), each.get("because")) != opened:
+            draw.say(f"{n} of its alerts: {each['severity']} by rule {each['rule']}: {each['because']}")
+    return 0
+
+
+def _explain_stored(parsed: Namespace) -> int:
+    """Say how an alert was judged when it came."""
+    match = _STORED.fullmatch(parsed.what)
+    assert match is not None
+    found = Client(parsed).alert(int(match[1]))
+    if parsed.json:
+        draw.as_json(found)
+        return 0
+    name, labels = found["labels"].get("alertname", "unnamed alert"), found["labels"]
+    where = found["incident"] or ("muted" if found["muted"] else "no incident")
+    severity = found["severity"] or "not judged: it had ended when it came"
+    draw.say(f"ALERT-{found['id']} {name}: {severity}, {found['status']}, {where}", draw.COLOURS.get(severity, ""))
+    draw.say("  " + ", ".join(f"{key}={value}" for key, value in sorted(labels.items())))
+    if found["muted"]:
+        draw.say(f"  muted by {found['muted']['kind']}: {found['muted']['why']}")
+    draw.decision(found["decision"] or {})
     return 0
 
 
@@ -141,14 +171,20 @@ def written_alert(what: str) -> Alert | None:
     return Alert("alertmanager", identify("alertmanager", labels), labels, {}, True, datetime.now(UTC))
 
 
-def _alerts(what: str) -> list[Alert]:
-    written = written_alert(what)
-    return [written] if written else read_alerts(what)
+def _sender(what: str) -> str:
+    """Name the receiver whose body a file looks like; "" for alerts as people write them, and for standard input."""
+    if what == "-":
+        return ""
+    try:
+        found = orjson.loads(_read_file(what))
+    except orjson.JSONDecodeError:
+        return ""
+    return plugins.recognised(found) if isinstance(found, Mapping) else ""
 
 
-async def _received(parsed: Namespace) -> tuple[list[Alert], list[str]]:
+async def _received(parsed: Namespace, name: str) -> tuple[list[Alert], list[str]]:
     """Read a body as a receiver does -> its alerts, and a line for all else. Raises: ConfigError, PayloadError."""
-    raw, settings, name = _read_file(parsed.what), config.load(parsed.config), parsed.receiver
+    raw, settings = _read_file(parsed.what), config.load(parsed.config)
     only = settings.model_copy(update={"receivers": {name: settings.receivers.get(name, {})}, "tools": {}, "chat": {}})
     chosen = [each for each in plugins.choose(only) if each.name == name and each.section == "receivers"]
     async with plugins.open_parts(chosen, Surroundings(SystemClock(), SystemIds())) as parts:

@@ -82,6 +82,27 @@ def postmortem(parsed: Namespace) -> int:
     return 0 if text else 1
 
 
+def alerts(parsed: Namespace) -> int:
+    """List stored alerts, newest first."""
+    found = Client(parsed).newest_alerts(parsed.limit, muted=parsed.muted)
+    if parsed.json:
+        draw.as_json({"alerts": found})
+    elif not found:
+        draw.say("nothing is muted now" if parsed.muted else "no alerts")
+    else:
+        columns = ("alert", "severity", "status", "since", "name", "where")
+        draw.table(columns, [_alert_row(each) for each in found])
+    return 0
+
+
+def _alert_row(each: dict[str, Any]) -> tuple[object, ...]:
+    muted = each["muted"]
+    where = f"muted by {muted['kind']}: {muted['why']}" if muted else each["incident"] or "-"
+    since = each["started_at"][:16].replace("T", " ")
+    name = each["labels"].get("alertname", "")
+    return f"ALERT-{each['id']}", each["severity"] or "-", each["status"], since, name, where
+
+
 def ledger(parsed: Namespace) -> int:
     """Print both sides of the sum; exit 1 when an entry is unaccounted for."""
     found = Client(parsed).ledger()

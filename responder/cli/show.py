@@ -46,6 +46,20 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     console().print(drawn)
 
 
+def decision(found: Mapping[str, Any]) -> None:
+    """Print why something was judged as it was."""
+    tried = [f"{name}: {miss or 'matches'}" for name, miss in found.get("tried", [])]
+    if found.get("untold"):
+        tried.insert(-1, f"... {found['untold']} more rules that do not match")
+    for line in tried:
+        say(f"  {line}")
+    for key in ("because", "nearest", "revision"):
+        if found.get(key):
+            say(f"  {key}: {found[key]}")
+    for line in found.get("policy", []):
+        say(f"  {line}")
+
+
 def incident(found: Mapping[str, Any]) -> None:
     """Print one incident for reading."""
     say(f"{found['id']}  {found['severity']}  {found['status']}  {found['title']}", COLOURS.get(found["severity"], ""))

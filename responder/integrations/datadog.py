@@ -88,4 +88,6 @@ async def open_datadog(settings: MappedSettings, around: Surroundings) -> AsyncI
     yield Mapped(settings, name, Mapper(TABLE, name, mend))
 
 
-plugin = Plugin(MappedSettings, receiver=open_datadog, snippet=_snippet, many=True)
+plugin = Plugin(
+    MappedSettings, receiver=open_datadog, snippet=_snippet, many=True, marks=(("cycle_key", "transition"),)
+)

@@ -205,4 +205,4 @@ async def open_grafana(settings: Settings, around: Surroundings) -> AsyncIterato
     yield Grafana(settings, around.name or "grafana", around.clock)
 
 
-plugin = Plugin(Settings, receiver=open_grafana, snippet=_snippet, many=True)
+plugin = Plugin(Settings, receiver=open_grafana, snippet=_snippet, many=True, marks=(("alerts", "orgId"),))

@@ -62,4 +62,4 @@ async def open_opsgenie(settings: MappedSettings, around: Surroundings) -> Async
     yield Mapped(settings, name, Mapper(TABLE, name))
 
 
-plugin = Plugin(MappedSettings, receiver=open_opsgenie, snippet=_snippet, many=True)
+plugin = Plugin(MappedSettings, receiver=open_opsgenie, snippet=_snippet, many=True, marks=(("action", "alert"),))

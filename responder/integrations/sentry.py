@@ -252,4 +252,6 @@ async def open_sentry(settings: Settings, around: Surroundings) -> AsyncIterator
     yield Sentry(settings, around.name or "sentry")
 
 
-plugin = Plugin(Settings, receiver=open_sentry, snippet=_snippet, many=True)
+plugin = Plugin(
+    Settings, receiver=open_sentry, snippet=_snippet, many=True, marks=(("action", "data", "installation"),)
+)

@@ -54,6 +54,7 @@ class IncidentApi:
             web.get("/api/incidents/{id}", _answering(self.one)),
             web.post("/api/incidents/{id}/{verb:ack|resolve|raise|note}", _answering(self.act)),
             web.get("/api/alerts", _answering(self.alerts)),
+            web.get("/api/alerts/{id}", _answering(self.alert)),
             web.get("/api/ledger", _answering(self.ledger)),
             web.post("/-/reload", self.reload),
             web.get("/api/senders", _answering(self.senders)),
@@ -108,18 +109,32 @@ class IncidentApi:
         """All stored alerts, oldest first, by key: `{alerts: [...], next: id|null}`; `after=next` asks for more.
 
         Each is {id, source, labels, annotations, status: firing|resolved, started_at, ended_at, received_at,
-        incident: "INC-n"|null, rule, severity}. `limit` is at most 1000; `since` (RFC 3339) leaves out those whose
-        last news is older.
+        incident: "INC-n"|null, rule, severity, muted: {kind, why}|null}. `limit` is at most 1000; `since` (RFC 3339)
+        leaves out those whose last news is older. `newest=1` gives the newest first and no next; `muted=1` of them
+        only those that fire and are muted.
         """
         self._person(request, "read")
         after, limit = request.query.get("after", "0"), request.query.get("limit", str(MAX_ALERTS))
         if not _whole(limit) or not _whole(after):
             raise _refuse(400, "after and limit are whole numbers")
+        if request.query.get("newest") == "1" or request.query.get("muted") == "1":
+            muted = request.query.get("muted") == "1"
+            found = await self._store.newest_alerts(min(int(limit), MAX_ALERTS) or 1, muted=muted)
+            return web.Response(text=f'{{"alerts":{found},"next":null}}\n', content_type="application/json")
         listed, further = await self._store.alerts(
             after=int(after), limit=min(int(limit), MAX_ALERTS) or 1, since=_since(request)
         )
         following = "null" if further is None else str(further)
         return web.Response(text=f'{{"alerts":{listed},"next":{following}}}\n', content_type="application/json")
+
+    async def alert(self, request: web.Request) -> web.Response:
+        """One stored alert as `alerts` gives it, with `decision`: what it was judged by when it came, or null."""
+        self._person(request, "read")
+        number = request.match_info["id"]
+        found = await self._store.alert(int(number)) if _whole(number) else None
+        if found is None:
+            raise _refuse(404, f"no alert {number[:20]!r}")
+        return web.Response(text=found + "\n", content_type="application/json")
 
     async def ledger(self, request: web.Request) -> web.Response:
         """What came in, and where it is: both sides of the sum, from one snapshot."""

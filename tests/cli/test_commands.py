@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from pathlib import Path
 
 import aiohttp
@@ -266,3 +267,38 @@ async def test_doctor_lists_what_is_wrong_at_the_senders_and_the_lines_that_mend
         async with aiohttp.ClientSession(headers={"User-Agent": "Alertmanager/0.25.0"}) as http:
             await http.get(f"{one.url}/webhooks/alertmanager")
         assert await one.metric('responder_sender_problems{problem="redirected"}') == 1
+
+
+SILENCE = "silences: [{match: [alertname=Quiet], until: 2999-01-01T00:00:00Z, by: anna, comment: new disk}]\n"
+
+
+async def test_alerts_and_why_they_were_judged_so_are_told_with_and_without_the_daemon(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def ask(*arguments: str) -> str:
+        code = await asyncio.to_thread(run, list(arguments))
+        assert code == 0, capsys.readouterr().err
+        return printed(capsys)
+
+    async with daemon(tmp_path, watch_s=0) as one:
+        (tmp_path / "rules" / "policy.yaml").write_text(SILENCE)
+        capsys.readouterr()
+        await one.kill(signal.SIGTERM)
+        await one.start()
+        assert await one.post(body(alert("Quiet"), alert("HighErrorRate"))) == 202
+        await one.settled()
+        for _ in ("with its daemon", "without"):
+            told = await ask("alerts")
+            assert told.index("ALERT-2") < told.index("ALERT-1")
+            muted = json.loads(await ask("alerts", "--muted", "--json"))["alerts"]
+            assert [each["labels"]["alertname"] for each in muted] == ["Quiet"]
+            said = await ask("explain", "ALERT-1")
+            assert "muted by silence: silenced until 2999-01-01 00:00 UTC by anna: new disk" in said
+            assert "because: " in said
+            assert "HighErrorRate: P2, firing, INC-1" in await ask("explain", "alert-2")
+            decided = json.loads(await ask("explain", "INC-1", "--json"))["alerts"]
+            assert [(each["alerts"], each["decision"]["rule"]) for each in decided] == [(1, "error-rate")]
+            assert "muted    1 by silence now" in await ask("ledger")
+            if one.process is not None and one.process.returncode is None:
+                await one.kill(signal.SIGTERM)
+    assert await asyncio.to_thread(run, ["explain", "ALERT-99"]) == 1

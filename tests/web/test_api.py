@@ -58,6 +58,7 @@ async def act(given: Web, verb: str, token: str = "w", number: object = "INC-1",
 
 NEEDED = {
     ("GET", "/api/incidents"): "read",
+    ("GET", "/api/alerts/1"): "read",
     ("GET", "/api/incidents/INC-1"): "read",
     ("GET", "/api/alerts"): "read",
     ("GET", "/api/ledger"): "read",
@@ -336,6 +337,25 @@ async def test_stored_alerts_without_news_since_a_time_are_left_out(at: Web) -> 
 async def test_a_page_of_alerts_that_cannot_be_is_refused(at: Web, query: str) -> None:
     reply = await at.ask("GET", f"/api/alerts?{query}", headers={"Authorization": "Bearer r"})
     assert reply.status == 400
+
+
+async def test_the_newest_alerts_come_first(at: Web) -> None:
+    page = await get(at, "/api/alerts?newest=1&limit=2")
+    assert ([each["id"] for each in page["alerts"]], page["next"]) == ([3, 2], None)
+    assert (await get(at, "/api/alerts?muted=1"))["alerts"] == []
+
+
+async def test_one_alert_has_the_decision_that_it_was_given(at: Web) -> None:
+    found = await get(at, "/api/alerts/1")
+    assert (found["rule"], found["severity"], found["incident"], found["muted"]) == ("api", "P1", "INC-1", None)
+    assert found["decision"]["tried"][-1] == ["api", None]
+    assert found["decision"]["revision"] == RULES.revision
+
+
+@pytest.mark.parametrize("number", ["99", "x", "-1", "9" * 30])
+async def test_no_such_alert_is_404(at: Web, number: str) -> None:
+    reply = await at.ask("GET", f"/api/alerts/{number}", headers={"Authorization": "Bearer r"})
+    assert reply.status == 404
 
 
 # --- reload ---

@@ -215,4 +215,6 @@ def _session(headers: Mapping[str, SecretStr], settings: Settings) -> ClientSess
     )  # fmt: skip
 
 
-plugin = Plugin(Settings, receiver=open_alertmanager, truth=open_truth, snippet=_snippet)
+plugin = Plugin(
+    Settings, receiver=open_alertmanager, truth=open_truth, snippet=_snippet, marks=(("alerts", "groupKey"),)
+)

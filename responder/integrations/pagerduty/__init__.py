@@ -93,4 +93,4 @@ def _snippet(settings: BaseModel, base_url: str) -> str:
 """
 
 
-plugin = Plugin(Settings, receiver=open_receiver, mirror=open_mirror, snippet=_snippet)
+plugin = Plugin(Settings, receiver=open_receiver, mirror=open_mirror, snippet=_snippet, marks=(("event",),))

@@ -169,4 +169,10 @@ async def open_sns(settings: Settings, around: Surroundings) -> AsyncIterator[Re
         yield Sns(settings, around.name or "sns", around.clock, Web(http, settings.proxy))
 
 
-plugin = Plugin(Settings, receiver=open_sns, snippet=_snippet, many=True)
+plugin = Plugin(
+    Settings,
+    receiver=open_sns,
+    snippet=_snippet,
+    many=True,
+    marks=(("Type", "MessageId", "TopicArn"), ("AlarmName", "NewStateValue"), ("Records",)),
+)

@@ -168,6 +168,14 @@ class SqliteStore:
         """
         return await self._calm.read(alerts.page, after, limit, since.timestamp())
 
+    async def newest_alerts(self, limit: int, *, muted: bool) -> str:
+        """The newest alerts, newest first, as `alerts` gives them; `muted`: only those that fire and are muted."""
+        return await self._calm.read(alerts.newest, limit, muted)
+
+    async def alert(self, number: int) -> str | None:
+        """One alert as JSON, with the decision that it was given."""
+        return await self._calm.read(alerts.one, number)
+
     async def due_posts(
         self, now: datetime, limit: int, homes: Mapping[str, str] = NOTHING, resting: Sequence[Rest] = ()
     ) -> list[OutboxPost]:
