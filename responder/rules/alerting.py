@@ -20,7 +20,10 @@ from responder.errors import FileError
 from responder.model import Alert, identify
 from responder.rules.rule import SEVERITY_LABELS
 
-SUFFIXES = (".yaml", ".yml", ".json", ".rules", ".alerts")
+SUFFIXES = (
+    *(".yaml", ".yml", ".json", ".rules", ".alerts"),
+    *(".tmpl", ".tpl", ".j2", ".erb", ".jsonnet", ".libsonnet"),  # as far as they name alerts line by line
+)
 MAX_BYTES = 16 << 20
 MAX_DEPTH = 100
 MAX_NODES = 2_000_000  # visited in one file: aliases of aliases grow without end
@@ -121,7 +124,7 @@ class _Walk:
             own = _text(found.get("name")) if "rules" in found else ""
             for value in found.values():
                 yield from self._in(value, own or group, depth + 1)
-        elif isinstance(node, yaml.ScalarNode) and node.style in ("|", ">") and "alert:" in node.value:
+        elif isinstance(node, yaml.ScalarNode) and _holds_rules(node):
             yield from self._embedded(node, group)
 
     def _rule(self, found: Mapping[str, yaml.Node], node: yaml.Node, group: str) -> AlertingRule:
@@ -135,6 +138,13 @@ class _Walk:
             yield from list(self.rules(node.value, group))
         except yaml.YAMLError:
             return
+
+
+def _holds_rules(node: yaml.ScalarNode) -> bool:
+    """Say whether a text may be a rule file: a block of YAML, or JSON."""
+    if node.value.lstrip().startswith("{"):
+        return '"alert"' in node.value
+    return node.style in ("|", ">") and "alert:" in node.value
 
 
 def _mapping(node: yaml.MappingNode) -> dict[str, yaml.Node]:

@@ -165,3 +165,17 @@ def test_a_folder_is_read_file_by_file(tmp_path: Path) -> None:
     for path in (tmp_path / "b" / "x.yml", tmp_path / "a.yaml", tmp_path / "c.alerts", tmp_path / "note.txt"):
         path.write_text(PLAIN, "utf-8")
     assert [Path(rule.path).name for rule in read_alerting_rules(tmp_path)] == ["a.yaml", "x.yml", "c.alerts"]
+
+
+def test_a_config_map_may_hold_its_rules_as_json(tmp_path: Path) -> None:
+    held = '{"groups": [{"name": "g", "rules": [{"alert": "FromJson", "expr": "up", "labels": {"severity": "page"}}]}]}'
+    (tmp_path / "map.yaml").write_text(f"kind: ConfigMap\ndata:\n  rules.json: '{held}'\n")
+    assert [(each.name, each.labels) for each in read_alerting_rules(tmp_path)] == [("FromJson", {"severity": "page"})]
+
+
+@pytest.mark.parametrize("name", ["a.yml.tmpl", "a.yaml.j2", "a.tpl", "a.libsonnet"])
+def test_a_folder_is_read_with_its_templates(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(
+        "{{ if .Values.on }}\ngroups:\n- rules:\n  - alert: Templated\n    expr: up\n{{ end }}\n"
+    )
+    assert [each.name for each in read_alerting_rules(tmp_path)] == ["Templated"]
