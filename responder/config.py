@@ -198,6 +198,23 @@ def _located(path: Path, found: Any, error: ValidationError) -> FileError:
     return FileError(str(path), line, f"{key}: {reason}")
 
 
+def placed(path: Path | None, error: ConfigError) -> ConfigError | FileError:
+    """Name file and line of the key that an error begins with, where it stands in the file; else give it as it is."""
+    path = DEFAULT_PATH if path is None and DEFAULT_PATH.exists() else path
+    key, colon, _ = str(error).partition(": ")
+    if path is None or not colon:
+        return error
+    try:
+        here, line = read_yaml(path), 0
+    except FileError:
+        return error
+    for step in key.split("."):
+        if not isinstance(here, Located) or step not in here:
+            break
+        line, here = line_of(here, step) or line, here.get(step)
+    return FileError(str(path), line, str(error)) if line else error
+
+
 def read_section(model: type[BaseModel], section: str, values: Mapping[str, Any]) -> BaseModel:
     """Read one integration's settings.
 

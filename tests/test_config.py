@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from responder.config import Settings, load, read_section, secrets
+from responder.config import Settings, load, placed, read_section, secrets
 from responder.errors import ConfigError, FileError
 
 
@@ -164,3 +164,14 @@ def test_a_token_does_not_show_itself(tmp_path: Path) -> None:
     found = read(tmp_path, "api: {tokens: [{person: a, token: hush-hush}]}\n")
     assert "hush" not in repr(found)
     assert secrets(found) == {"hush-hush"}
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [("receivers.grafana.secret: too short", 3), ("receivers.grafana.nothing: unknown key", 2), ("no key at all", 0)],
+)
+def test_an_error_of_an_integration_names_file_and_line(tmp_path: Path, said: str, line: int) -> None:
+    file = tmp_path / "responder.yaml"
+    file.write_text("receivers:\n  grafana:\n    secret: x\n")
+    found = str(placed(file, ConfigError(said)))
+    assert found == (f"{file}:{line}: {said}" if line else said)

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import responder
+from responder import config
 from responder.cli import daemon, files, incidents, rules, senders
-from responder.errors import Misuse, ResponderError
+from responder.errors import ConfigError, Misuse, ResponderError
 from responder.model import Severity, Status
 
 Command = Callable[[argparse.Namespace], int]
@@ -21,6 +22,9 @@ def run(arguments: Sequence[str]) -> int:
     command: Command = parsed.command
     try:
         return command(parsed)
+    except ConfigError as error:
+        sys.stderr.write(f"responder: {config.placed(getattr(parsed, 'config', None), error)}\n")
+        return 1
     except ResponderError as error:
         sys.stderr.write(f"responder: {error}\n")
         return 2 if isinstance(error, Misuse) else 1

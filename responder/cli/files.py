@@ -41,7 +41,9 @@ def check(parsed: Namespace) -> int:
         settings = config.load(parsed.config)
         asyncio.run(_doors(settings, plugins.choose(settings)))
         config.read_section(LlmSettings, "llm", settings.llm)
-    except (ConfigError, FileError) as error:
+    except ConfigError as error:
+        return _report([str(config.placed(parsed.config, error))], [], parsed.json)
+    except FileError as error:
         return _report([str(error)], [], parsed.json)
     found = read_handbook(places(settings))
     over = map(str, found.rules.policy.outdated(datetime.now(UTC)))

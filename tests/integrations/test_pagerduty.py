@@ -220,12 +220,12 @@ def test_reopened_within_the_second_of_its_end_starts_after_it() -> None:
     assert again.started_at == at("10:00:00.900")
 
 
-def test_a_body_of_an_older_day_has_no_key_and_no_start() -> None:
+def test_a_body_of_an_older_day_has_no_key_and_starts_when_it_was_said() -> None:
     body = json.loads(recorded("incident_triggered"))
     for name in ("created_at", "incident_key", "incident_type"):
         del body["event"]["data"][name]
     alert = one(json.dumps(body).encode())
-    assert (alert.started_at, alert.alias, alert.said_at) == (None, "", at("09:14:02.519"))
+    assert (alert.started_at, alert.alias, alert.said_at) == (at("09:14:02.519"), "", at("09:14:02.519"))
 
 
 def test_a_whole_incident_fires_under_a_type_that_nobody_knows() -> None:

@@ -41,7 +41,7 @@ def alert_of(
     if not its_id:
         raise PayloadError("an incident without an id")
     starts = [at for at in (moment(found.get("reopened_at")), restarted_at) if at is not None]
-    started_at = max(starts, default=moment(found.get("created_at")))
+    started_at = max(starts, default=moment(found.get("created_at")) or (said_at if firing else None))
     url = link(found.get("html_url"))
     return Alert(
         source=SOURCE,
