@@ -47,16 +47,16 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 
 def decision(found: Mapping[str, Any]) -> None:
-    """Print why something was judged as it was."""
-    tried = [f"{name}: {miss or 'matches'}" for name, miss in found.get("tried", [])]
-    if found.get("untold"):
-        tried.insert(-1, f"... {found['untold']} more rules that do not match")
-    for line in tried:
-        say(f"  {line}")
+    """Print why something was judged as it was: first what decided, then the rules that did not match."""
     for key in ("because", "nearest", "revision"):
         if found.get(key):
             say(f"  {key}: {found[key]}")
     for line in found.get("policy", []):
+        say(f"  {line}")
+    tried = [f"{name}: {miss or 'matches'}" for name, miss in found.get("tried", [])]
+    if found.get("untold"):
+        tried.insert(-1, f"... {found['untold']} more rules that do not match")
+    for line in ["rules tried, in order:"] * bool(tried) + tried:
         say(f"  {line}")
 
 

@@ -48,12 +48,12 @@ class Explanation:
         }
 
     def lines(self) -> list[str]:
-        """Give the whole story, a line each."""
+        """Give the whole story, a line each: first what decided, then the rules that did not match."""
         tried = [f"{name}: {miss or 'matches'}" for name, miss in self.decision.tried]
         if self.untold:
             tried.insert(-1, f"... {self.untold} more rules that do not match")
         nearest = [f"nearest miss: {self.nearest}"] if self.nearest else []
-        return [*tried, f"severity: {self.severity}", *nearest, *self.policy]
+        return [f"severity: {self.severity}", *self.policy, *nearest, "rules tried, in order:", *tried]
 
 
 def explain(rules: Sequence[Rule], backstop: Rule, alert: Alert, decision: Decision) -> Explanation:

@@ -106,7 +106,7 @@ class IncidentApi:
         return _json(brief_json(incident))
 
     async def alerts(self, request: web.Request) -> web.Response:
-        """All stored alerts, oldest first, by key: `{alerts: [...], next: id|null}`; `after=next` asks for more.
+        """All stored alerts, oldest first, by key: `{alerts: [...], next: id|null}`; `cursor=next` asks for more.
 
         Each is {id, source, labels, annotations, status: firing|resolved, started_at, ended_at, received_at,
         incident: "INC-n"|null, rule, severity, muted: {kind, why}|null}. `limit` is at most 1000; `since` (RFC 3339)
@@ -114,9 +114,10 @@ class IncidentApi:
         only those that fire and are muted.
         """
         self._person(request, "read")
-        after, limit = request.query.get("after", "0"), request.query.get("limit", str(MAX_ALERTS))
+        query = request.query
+        after, limit = query.get("after") or query.get("cursor") or "0", query.get("limit", str(MAX_ALERTS))
         if not _whole(limit) or not _whole(after):
-            raise _refuse(400, "after and limit are whole numbers")
+            raise _refuse(400, "cursor and limit are whole numbers")
         if request.query.get("newest") == "1" or request.query.get("muted") == "1":
             muted = request.query.get("muted") == "1"
             found = await self._store.newest_alerts(min(int(limit), MAX_ALERTS) or 1, muted=muted)

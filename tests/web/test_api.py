@@ -318,7 +318,7 @@ async def test_a_store_that_cannot_commit_is_503(at: Web) -> None:
 async def test_stored_alerts_come_page_by_page_and_each_once(at: Web) -> None:
     seen, after_ = [], 0
     while after_ is not None:
-        page = await get(at, f"/api/alerts?after={after_}&limit=2")
+        page = await get(at, f"/api/alerts?cursor={after_}&limit=2")
         seen += page["alerts"]
         after_ = page["next"]
     assert [each["labels"]["cluster"] for each in seen] == ["a", "b", "c"]
