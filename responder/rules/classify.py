@@ -209,12 +209,19 @@ class RuleSet:
 class _Prepared:
     """A rule with what classification asks for most, worked out once."""
 
-    __slots__ = ("distinct", "matched_by", "rule")
+    __slots__ = ("_matched_by", "distinct", "rule")
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
-        self.matched_by = rule.matched_by
+        self._matched_by = ""
         self.distinct = tuple(dict.fromkeys(c.name for c in rule.raises if c.kind == "distinct"))
+
+    @property
+    def matched_by(self) -> str:
+        """The rule's; worked out when it is first asked for, because it tries the rule's regexes."""
+        if not self._matched_by:
+            self._matched_by = self.rule.matched_by
+        return self._matched_by
 
 
 def page_everything(reason: str, shipped_policy: Policy | None = None) -> RuleSet:

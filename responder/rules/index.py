@@ -14,6 +14,10 @@ MAX_VALUE_CHARS = 200  # a longer value is not remembered: strangers write them
 MAX_PREFIX_CHARS = 16
 # A regex that begins with plain letters; an alternation after them only within one group: "A|B" begins with neither.
 _PREFIXED = re.compile(r"([A-Za-z0-9_:-]+)(?:\([^()\[\]\\]*\))?[^|]*", re.DOTALL)
+_GROUPED = re.compile(r"[()\[\]\\]")  # where a "|" may stand for something else than a branch of the whole
+MAX_BRANCHES = 32
+_INSIDE = re.compile(r"\.\*([A-Za-z0-9_:-]+)([^|]*)", re.DOTALL)
+INSIDE_CHARS = 3
 MANY = 16  # rules that ask for the same value; beyond it another label divides them
 
 Test = tuple[str, Callable[[str], bool]]  # a label and what it must pass
@@ -129,9 +133,9 @@ class _Screen:
 
     def __init__(self) -> None:
         self._members: list[tuple[int, tuple[Callable[[str], bool], ...]]] = []
-        self._starting: dict[str, list[int]] = {}  # what a value must begin with -> members
-        self._lengths: list[int] = []  # of those beginnings
-        self._filter = Prefilter()  # for the others: it costs memory, and sees texts inside
+        self._marked: dict[str, dict[str, list[int]]] = {"start": {}, "inside": {}}  # text -> members that need it
+        self._lengths: list[int] = []  # of the texts that values must start with
+        self._filter = Prefilter()  # for the others: it costs memory, and sees what regexes need
         self._filtered: list[int] = []  # position in the filter -> member
         self._known: dict[str, list[int]] = {}
         self._size = 0  # values and positions in `_known`
@@ -140,16 +144,16 @@ class _Screen:
         member = len(self._members)
         self._members.append((at, tuple(matcher.test for matcher in matchers)))
         regexes = [matcher.value for matcher in matchers if matcher.operator == "=~"]
-        start = max(map(beginning, regexes), key=len, default="")
-        if start:
-            self._starting.setdefault(start, []).append(member)
-            self._lengths = sorted({len(start), *self._lengths})
-        else:
+        place, texts = next((mark for mark in map(landmarks, regexes) if mark[1]), ("", ()))
+        for text in texts:
+            self._marked[place].setdefault(text, []).append(member)
+        if not texts:
             self._filtered.append(member)
             self._filter.add(regexes[0] if regexes else None)
 
     def close(self) -> None:
         """Say that all are added."""
+        self._lengths = sorted({len(text) for text in self._marked["start"]})
         self._filter.close()
 
     def passing(self, value: str) -> list[int]:
@@ -157,10 +161,7 @@ class _Screen:
         if known is not None:
             return known
         found: list[int] = []
-        near = [self._filtered[at] for at in self._filter.possible(value)]
-        for length in self._lengths:
-            near += self._starting.get(value[:length], ()) if len(value) >= length else ()
-        for member in near:
+        for member in self._near(value):
             at, tests = self._members[member]
             for test in tests:  # for a new name most of the cost of a decision: plain loops are the fastest
                 if not test(value):
@@ -174,6 +175,32 @@ class _Screen:
                 self._size = len(found) + 1
             self._known[value] = found
         return found
+
+    def _near(self, value: str) -> Iterable[int]:
+        """Give all members that may pass, each once."""
+        near = [self._filtered[at] for at in self._filter.possible(value)]
+        starting, inside = self._marked["start"], self._marked["inside"]
+        for length in self._lengths:
+            near += starting.get(value[:length], ())
+        for begin in range(len(value) - INSIDE_CHARS + 1) if inside else ():
+            near += inside.get(value[begin : begin + INSIDE_CHARS], ())
+        return dict.fromkeys(near)
+
+
+def landmarks(pattern: str) -> tuple[str, tuple[str, ...]]:
+    """Give texts of which every value that a regex accepts has one, where that is easily seen.
+
+    Returns: ("start", texts): it starts with one of them; ("inside", (text,)): it holds this; ("", ()): nobody knows.
+    """
+    branches = pattern.split("|") if not _GROUPED.search(pattern) else [pattern]
+    starts = [beginning(branch) for branch in branches[:MAX_BRANCHES]]
+    if len(branches) <= MAX_BRANCHES and all(starts):
+        return "start", tuple(starts)
+    match = _INSIDE.fullmatch(pattern)
+    if match is None:
+        return "", ()
+    text = match[1][:-1] if match[2][:1] in ("*", "?", "{") else match[1]  # the last letter need not be there
+    return ("inside", (text[-INSIDE_CHARS:],)) if len(text) >= INSIDE_CHARS else ("", ())
 
 
 def beginning(pattern: str) -> str:

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import re2
 
@@ -118,22 +119,45 @@ class Regexes:
         if "\\C" in pattern.replace("\\\\", ""):  # RE2 for C++ knows it, RE2 for Go does not
             reason = "Alertmanager's has no \\C, which is half a letter"
             raise MatcherError(column, f"{show(pattern)} is not a regex: {reason}")
-        options = re2.Options()
-        options.max_mem = MAX_REGEX_BYTES
-        options.log_errors = False
-        options.never_capture = True  # only whether it matches is asked for: half the time
         try:
-            compiled = re2.compile(pattern, options)
+            compiled = _compile(pattern)
         except (re2.error, UnicodeEncodeError) as error:
             reason = str(error.args[0].decode() if isinstance(error.args[0], bytes) else error)
             hint = "; RE2 has no look-around and no back-references" if "(?" in reason or "escape" in reason else ""
             raise MatcherError(column, f"{show(pattern)} is not a regex: {reason[:200]}{hint}") from error
         self._steps += compiled.programsize
-        whole = compiled.fullmatch
-        return (
-            lambda value: whole(value.encode("utf-8", "replace")) is not None,
-            lambda value: whole(value.encode("utf-8", "replace")) is None,
-        )
+        regex = _Regex(pattern)
+        return regex.accepts, regex.refuses
+
+
+class _Regex:
+    """A regex that is known to compile. It is compiled again when first asked: of ten thousand few ever are."""
+
+    __slots__ = ("_pattern", "_whole")
+
+    def __init__(self, pattern: str) -> None:
+        self._pattern = pattern
+        self._whole: Callable[[bytes], object] | None = None
+
+    def accepts(self, value: str) -> bool:
+        whole = self._whole or self._ready()
+        return whole(value.encode("utf-8", "replace")) is not None
+
+    def refuses(self, value: str) -> bool:
+        return not self.accepts(value)
+
+    def _ready(self) -> Callable[[bytes], object]:
+        self._whole = _compile(self._pattern).fullmatch
+        return self._whole
+
+
+def _compile(pattern: str) -> Any:
+    """Compile for matching whole values. Raises: re2.error, UnicodeEncodeError."""
+    options = re2.Options()
+    options.max_mem = MAX_REGEX_BYTES
+    options.log_errors = False
+    options.never_capture = True  # only whether it matches is asked for: half the time
+    return re2.compile(pattern, options)
 
 
 def parse(text: str, regexes: Regexes | None = None) -> tuple[Matcher, ...]:

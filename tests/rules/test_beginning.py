@@ -7,7 +7,7 @@ import re2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from responder.rules.index import MAX_PREFIX_CHARS, Index, beginning
+from responder.rules.index import MAX_PREFIX_CHARS, Index, beginning, landmarks
 from responder.rules.matchers import parse
 
 PIECES = [
@@ -63,6 +63,27 @@ def test_no_value_is_passed_over(pieces: list[str], value: str) -> None:
     except re2.error:
         return
     assert not matches or value.startswith(beginning(pattern))
+    place, texts = landmarks(pattern)
+    if matches and texts:
+        assert any(value.startswith(text) if place == "start" else text in value for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "marks"),
+    [
+        ("Foo1.*|Bar1", ("start", ("Foo1", "Bar1"))),
+        ("Foo|.*Bar", ("", ())),
+        ("Foo(a|b).*", ("start", ("Foo",))),
+        (".*Disk.*", ("inside", ("isk",))),
+        (".*Disks?", ("inside", ("isk",))),
+        (".*ab?", ("", ())),
+        (".*Disk.*|.*Node.*", ("", ())),
+        ("[|]Foo", ("", ())),
+        ("(?i).*disk.*", ("", ())),
+    ],
+)
+def test_what_a_value_must_hold(pattern: str, marks: tuple[str, tuple[str, ...]]) -> None:
+    assert landmarks(pattern) == marks
 
 
 def test_rules_of_all_beginnings_are_found_in_order() -> None:
