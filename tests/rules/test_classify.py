@@ -429,6 +429,6 @@ def test_every_alert_gets_a_severity(labels: dict[str, str], annotations: dict[s
 def test_ten_thousand_rules_do_not_hold_up_a_storm(match: str) -> None:
     ruleset = rules(*(rule(f"r{at}", match.format(at)) for at in range(10_000)))
     storm = [alert(alertname=f"B{at % 50}", service=f"t{at % 50}") for at in range(1000)]
-    began = time.monotonic()
+    began = time.process_time()
     assert {ruleset.classify(each).rule for each in storm} == {"backstop"}
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
