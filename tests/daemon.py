@@ -75,7 +75,8 @@ class Daemon:
             )  # fmt: skip
         async with aiohttp.ClientSession() as http, asyncio.timeout(UP_WITHIN_S):
             while True:
-                assert self.process.returncode is None, f"the daemon ended: {self.log[-3000:]}"
+                ended = self.process.returncode
+                assert ended is None, f"the daemon ended with {ended}: {self.log[-3000:]}"
                 try:
                     async with http.get(f"{self.url}/readyz") as answer:
                         if answer.status == 200:
