@@ -526,3 +526,9 @@ def test_two_sources_that_report_the_same_group_make_one_incident() -> None:
 def test_what_is_no_twin_opens_its_own(twins: dict[tuple[str, str], int], known: Incident) -> None:
     move = moved(replace(alert("Slow"), alias="k"), incidents=[known], twins=twins)
     assert len(move.opened) == 1
+
+
+def test_two_alerts_of_one_source_are_no_twins_in_one_move_either() -> None:
+    one, other = replace(alert("Slow"), alias="k"), replace(alert("Wide1"), alias="k")
+    assert [each.rule for each in moved(one, other).opened] == ["slow", "wide"]
+    assert len(moved(one, replace(other, source="pagerduty")).opened) == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from copy import copy
 from dataclasses import replace
 from datetime import datetime
 from hashlib import blake2b
@@ -58,22 +57,6 @@ class RuleSet:
         self._read = sorted({name for rule in self.rules for name in rule.reads})
         self._reasons: dict[tuple[str | None, ...], dict[str, Any]] = {}
         self._mutes = Mutes(self.policy.silences, self.policy.maintenance)
-
-    def instead(self, at: int, rule: Rule) -> RuleSet:
-        """Give these rules with one put in the place of another that matches the same; nothing is indexed anew.
-
-        Raises: ValueError: it matches something else.
-        """
-        if rule.matchers != self.rules[at].matchers:
-            raise ValueError(f"rule {rule.name!r} does not match what {self.rules[at].name!r} matches")
-        found = copy(self)
-        found.rules = (*self.rules[:at], rule, *self.rules[at + 1 :])
-        found.revision = _revision(found.rules, self.policy, self.backstop)
-        found._prepared = [*self._prepared[:at], _Prepared(rule), *self._prepared[at + 1 :]]
-        found._named = {**self._named, rule.name: rule}
-        found._read = sorted({*self._read, *rule.reads})
-        found._reasons = {}
-        return found
 
     def classify(self, alert: Alert) -> Decision:
         """Decide one alert. `tried` stays empty: `explain` fills it when somebody will read it."""

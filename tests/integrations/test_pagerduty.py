@@ -342,6 +342,11 @@ async def test_a_signature_holds_if_one_is_ours(header: str | None, secrets: tup
     assert await genuine(header, BODY, *secrets) is holds
 
 
+@pytest.mark.parametrize("header", [signed(BODY, A), signed(BODY, ""), ""], ids=["signed", "empty secret", "empty"])
+async def test_without_a_secret_nothing_is_genuine(header: str) -> None:
+    assert not await PagerDutyReceiver([]).verify({"X-PagerDuty-Signature": header}, BODY)
+
+
 # --- settings ---
 
 

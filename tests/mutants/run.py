@@ -18,7 +18,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 COPIED = ("responder", "rules", "runbooks", "tests", "pyproject.toml", "README.md")
 AT_ONCE = 2
-LONGEST_S = 300
+LONGEST_S = 300  # the tests of one fault
+ALL_S = 1800  # those of all, once, without any
 FAILED = 1  # what pytest says when a test is red; anything else is a fault of ours
 
 
@@ -59,7 +60,7 @@ def copy(folder: Path) -> None:
             shutil.copy(source, folder / name)
 
 
-def run_tests(folder: Path, tests: Sequence[str]) -> tuple[int, str]:
+def run_tests(folder: Path, tests: Sequence[str], within_s: float) -> tuple[int, str]:
     """Run tests over a copy -> (pytest's exit code, its last lines)."""
     where = subprocess.run(
         [sys.executable, "-c", "import responder; print(responder.__file__)"],
@@ -80,10 +81,17 @@ def run_tests(folder: Path, tests: Sequence[str]) -> tuple[int, str]:
         *tests,
     ]
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LONGEST_S, check=False)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=within_s, check=False)
     except subprocess.TimeoutExpired:
         return FAILED, "took too long, as it does when a loop never ends"
     return done.returncode, "\n".join(done.stdout.strip().splitlines()[-3:])
+
+
+def apply(mutant: Mutant, folder: Path, *options: str) -> str:
+    """Change the source as the patch says; gives "" when that is done, else why not. `options` are those of git."""
+    command = ["git", "apply", "-p1", "-C1", *options, str(mutant.path)]
+    applied = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return f"does not apply any more; write it anew: {applied.stderr.strip()}" if applied.returncode else ""
 
 
 def plant(mutant: Mutant) -> str:
@@ -91,11 +99,9 @@ def plant(mutant: Mutant) -> str:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         copy(folder)
-        apply = ["git", "apply", "-p1", "-C1", str(mutant.path)]
-        applied = subprocess.run(apply, cwd=folder, capture_output=True, text=True, check=False)
-        if applied.returncode:
-            return f"does not apply any more; write it anew: {applied.stderr.strip()}"
-        code, said = run_tests(folder, mutant.tests)
+        if wrong := apply(mutant, folder):
+            return wrong
+        code, said = run_tests(folder, mutant.tests, LONGEST_S)
         if code == 0:
             return "nobody noticed"
         return "" if code == FAILED else f"the tests did not run: {said}"
@@ -106,7 +112,7 @@ def check_green(mutants: Sequence[Mutant]) -> None:
     tests = sorted({each for mutant in mutants for each in mutant.tests})
     with tempfile.TemporaryDirectory() as name:
         copy(Path(name))
-        code, said = run_tests(Path(name), tests)
+        code, said = run_tests(Path(name), tests, ALL_S)
     if code:
         raise SystemExit(f"red without any fault:\n{said}")
 

@@ -190,7 +190,7 @@ async def test_an_alert_goes_all_the_way_and_back(tmp_path: Path) -> None:
         async def drafted() -> Any:
             return (await one.get("/api/incidents/INC-1"))["postmortem"]
 
-        assert "checkout" in (await until(drafted, within_s=20)).lower()
+        assert "checkout" in (await until(drafted, within_s=40)).lower()
         [(head, replies)] = slack.threads()
         assert "resolved" in json.dumps(head).lower()
         assert any("Resolved" in json.dumps(reply) for reply in replies)

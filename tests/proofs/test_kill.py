@@ -20,6 +20,8 @@ from tests.daemon import Daemon, alert, body, daemon, until
 SENDERS = 32
 LOOKS = 8  # turns before the report
 UNDER_WAY_S = 0.5  # a turn takes 0.1 s at the double, and its journal row a commit under load
+# More posts for the kills to hit, and none to wait for.
+BRISK = {"channel_per_s": 20, "chat_per_s": 60, "edits_per_s": 20}
 REPORT = {
     "summary": "Nothing stands out.", "affected": [], "healthy": [], "not_checked": [], "hypotheses": [],
     "findings": [],
@@ -73,7 +75,11 @@ async def storm(folder: Path, kills: int) -> dict[str, Any]:
     seed = random.randrange(1 << 30)
     random.seed(seed)
     async with SlackDouble(auto_create_channels=True) as slack, AnthropicDouble(turns=answer) as model:
-        chat = {"slack": {"bot_token": "xoxb-test", "channel": "#incidents", "base_url": slack.base_url}}
+        chat = {
+            "slack": {
+                "bot_token": "xoxb-test", "channel": "#incidents", "base_url": slack.base_url, "budget": BRISK,
+            }
+        }  # fmt: skip
         llm = {"api_key": "sk-test", "base_url": model.base_url}
         async with daemon(folder, chat=chat, llm=llm) as one:
             acked: set[str] = set()
@@ -139,6 +145,7 @@ def check(found: dict[str, Any], kills: int) -> None:
     assert not found["needless"], f"paid twice; seed {found['seed']}"
 
 
+@pytest.mark.timeout(300)
 async def test_five_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
     check(await storm(tmp_path, 5), 5)
 

@@ -15,6 +15,7 @@ import signal
 import sqlite3
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,9 +81,8 @@ class Disk:
             for name, data in self.sure.items():
                 (Path(folder) / Path(name).name).write_bytes(data)
             try:
-                connection = sqlite3.connect(Path(folder) / Path(self.prefix).name)
-                rows = [row[0] for row in connection.execute("SELECT body FROM inbox")]
-                connection.close()
+                with closing(sqlite3.connect(Path(folder) / Path(self.prefix).name)) as connection:
+                    rows = [row[0] for row in connection.execute("SELECT body FROM inbox")]
             except sqlite3.Error:
                 return set()
         return {each.decode() for row in rows for each in re.findall(rb"cut-\d+-\d+", row)}

@@ -150,9 +150,9 @@ def test_a_matcher_selects_as_in_alertmanager(text: str, labels: dict[str, str],
 
 def test_a_regex_that_blows_up_elsewhere_is_fast() -> None:
     (matcher,) = parse('a=~"(a+)+$"')
-    began = time.monotonic()
+    began = time.process_time()
     assert not matcher.matches({"a": "a" * 100_000 + "!"})
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 @given(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8")))

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from responder.model import Severity
+from responder.rules.classify import RuleSet
 from responder.rules.expectations import Expectation, read_tests
 from responder.rules.lint import lint
 from responder.rules.loader import load
@@ -45,6 +46,12 @@ def edited(rule: Rule) -> Iterator[Rule]:
         yield replace(rule, severity=SeverityFrom(given.label, given.map, new))
 
 
+def concerned(tests: list[Expectation]) -> list[Rule]:
+    """Give the rules that match an alert of these tests, in order: no other has a say in them."""
+    labels = [alert.labels for test in tests for alert in test.alerts]
+    return [rule for rule in RULES.rules if any(all(each.matches(one) for each in rule.matchers) for one in labels)]
+
+
 def test_the_shipped_expectations_hold() -> None:
     assert ERRORS == []
     assert len(TESTS) >= 150
@@ -53,12 +60,13 @@ def test_the_shipped_expectations_hold() -> None:
 
 def test_each_shipped_rule_is_held_by_an_expectation() -> None:
     unheld = []
-    for at, rule in enumerate(RULES.rules):
+    for rule in RULES.rules:
+        tests = BY_RULE.get(rule.name, [])
+        few = concerned(tests)  # all rules would say the same, and take a minute
+        assert [miss for test in tests for miss in test.misses(RuleSet(few, RULES.policy))] == []
         for new in edited(rule):
-            if new == rule:
-                continue
-            rules = RULES.instead(at, new)
-            if not any(test.misses(rules) for test in BY_RULE.get(rule.name, [])):
+            rules = RuleSet([new if each is rule else each for each in few], RULES.policy)
+            if new != rule and not any(test.misses(rules) for test in tests):
                 unheld.append((rule.name, new.severity))
     assert unheld == []
 

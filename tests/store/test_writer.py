@@ -220,7 +220,7 @@ async def test_a_stuck_writer_is_an_error_in_time_and_the_row_may_still_come(
     began = asyncio.get_running_loop().time()
     with pytest.raises(StoreError, match="no commit within"):
         await at.accept(body(entry()))
-    assert asyncio.get_running_loop().time() - began < 0.5
+    assert asyncio.get_running_loop().time() - began < 3  # and it is held for five
     hold.set()
     await held
     assert await at.store.can_commit()
@@ -246,12 +246,12 @@ async def test_while_the_disk_hangs_the_bodies_that_wait_for_it_are_bounded(at: 
 async def test_who_waits_longest_is_given_up_first_and_later_ones_are_not(
     at: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "ACCEPT_S", 0.4)
+    monkeypatch.setattr(writer, "ACCEPT_S", 1.0)
     hold = threading.Event()
     held = at.store._writer.submit(lambda _: hold.wait(5))
     await asyncio.sleep(0.02)
     early = asyncio.ensure_future(at.accept(b"early"))
-    await asyncio.sleep(0.25)
+    await asyncio.sleep(0.7)
     late = asyncio.ensure_future(at.accept(b"late"))
     with pytest.raises(StoreError):
         await early

@@ -10,7 +10,7 @@ import pytest
 
 from responder.web import guard as guard_module
 from responder.web.guard import Guard
-from tests.web.given import Web, cut_within, hang_up, read_reply, web
+from tests.web.given import Web, cut_within, hang_up, lag, read_reply, web
 
 DEADLINE_S = 0.3
 SOON_S = 2 * DEADLINE_S  # it looks five times a deadline
@@ -20,6 +20,13 @@ POST = b"POST /webhooks/alertmanager HTTP/1.1\r\nHost: x\r\nContent-Length: 1000
 @pytest.fixture
 async def at(tmp_path: Path) -> AsyncIterator[Web]:
     async with web(tmp_path, guard=Guard(deadline_s=DEADLINE_S, max_connections=8)) as given:
+        yield given
+
+
+@pytest.fixture
+async def patient(tmp_path: Path) -> AsyncIterator[Web]:
+    """Nobody is cut off for being idle: only the cap counts."""
+    async with web(tmp_path, guard=Guard(deadline_s=60, max_connections=8)) as given:
         yield given
 
 
@@ -53,8 +60,9 @@ async def test_who_is_slow_is_cut_off_in_time(at: Web, head: bytes, line: bytes)
     dripping = asyncio.ensure_future(drip(writer, head, line)) if line else None
     if dripping is None and head:
         writer.write(head)
-    took = await cut_within(reader, 5)
-    assert DEADLINE_S / 2 < took <= SOON_S
+    began = asyncio.get_running_loop().time()
+    assert await cut_within(reader, 5) <= SOON_S
+    assert asyncio.get_running_loop().time() - began > DEADLINE_S / 2
     await hang_up(writer)
     if dripping is not None:
         await dripping
@@ -64,12 +72,10 @@ async def test_who_is_slow_is_cut_off_in_time(at: Web, head: bytes, line: bytes)
 async def test_headers_and_body_share_one_deadline(at: Web) -> None:
     """Slow headers, then a slow body: no second helping of time."""
     reader, writer = await at.connect()
-    began = asyncio.get_running_loop().time()
     writer.write(b"POST /webhooks/alertmanager HTTP/1.1\r\n")
     await asyncio.sleep(DEADLINE_S * 0.7)
     writer.write(b"Host: x\r\nContent-Length: 1000\r\n\r\n")
-    await cut_within(reader, 5)
-    assert asyncio.get_running_loop().time() - began <= SOON_S
+    assert await cut_within(reader, 5) < DEADLINE_S * 0.8
     await hang_up(writer)
 
 
@@ -120,12 +126,14 @@ async def test_a_handler_that_takes_its_time_is_not_cut_off(at: Web) -> None:
     assert (await task).status == 202
 
 
-async def test_over_the_cap_the_oldest_idle_connection_goes_and_the_new_one_is_served(at: Web) -> None:
-    idle = [await at.connect() for _ in range(8)]
-    await asyncio.sleep(0.03)
+async def test_over_the_cap_the_oldest_idle_connection_goes_and_the_new_one_is_served(patient: Web) -> None:
+    at, idle = patient, [await patient.connect() for _ in range(8)]
+    async with asyncio.timeout(5):
+        while len(at.guard.connections) < len(idle):
+            await asyncio.sleep(0.005)
     assert (await at.post(b"{}")).status == 202
     assert at.guard.dropped == 1
-    assert await cut_within(idle[0][0], 0.2) < 0.1
+    assert await cut_within(idle[0][0], 5) < 0.1
     reader, writer = idle[7]
     writer.write(POST.replace(b"1000", b"2") + b"\r\n{}")
     assert await asyncio.wait_for(read_reply(reader), 5)
@@ -133,14 +141,15 @@ async def test_over_the_cap_the_oldest_idle_connection_goes_and_the_new_one_is_s
         await hang_up(each)
 
 
-async def test_good_requests_are_served_while_many_sit_idle(at: Web) -> None:
-    idle = []
+async def test_good_requests_are_served_while_many_sit_idle(patient: Web) -> None:
+    at, idle = patient, []
     for _ in range(60):
         idle.append(await at.connect())
         if len(idle) % 10 == 0:
-            began = asyncio.get_running_loop().time()
-            assert (await at.post(b"{}")).status == 202
-            assert asyncio.get_running_loop().time() - began < 0.5
+            async with lag() as late:
+                began = asyncio.get_running_loop().time()
+                assert (await at.post(b"{}")).status == 202
+                assert asyncio.get_running_loop().time() - began - late.seconds < 0.5
     assert len(at.guard.connections) <= 8
     for _, each in idle:
         await hang_up(each)
@@ -149,6 +158,7 @@ async def test_good_requests_are_served_while_many_sit_idle(at: Web) -> None:
 async def test_connections_that_end_are_forgotten(at: Web) -> None:
     for _ in range(20):
         assert (await at.post(b"{}")).status == 202
-    await asyncio.sleep(0.05)
-    assert not at.guard.connections
+    async with asyncio.timeout(5):
+        while at.guard.connections:
+            await asyncio.sleep(0.005)
     assert at.guard.dropped == 0

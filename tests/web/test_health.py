@@ -52,10 +52,11 @@ async def test_it_is_not_ready_when_the_disk_is_full(at: Web) -> None:
 
 
 async def test_it_is_not_ready_when_the_writer_hangs(at: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "READY_S", 0.1)
     hold = threading.Event()
     held = at.at.store._writer.submit(lambda _: hold.wait(5))
-    assert (await at.ask("GET", "/readyz")).status == 503
+    with monkeypatch.context() as impatient:
+        impatient.setattr(server, "READY_S", 0.1)
+        assert (await at.ask("GET", "/readyz")).status == 503
     hold.set()
     await held
     assert (await at.ask("GET", "/readyz")).status == 200
@@ -103,9 +104,9 @@ async def test_the_figures_are_those_of_the_store(at: Web) -> None:
     assert value("responder_unaccounted_alerts") == 0
 
 
-async def test_twenty_thousand_names_add_no_series(at: Web) -> None:
+async def test_five_thousand_names_add_no_series(at: Web) -> None:
     before = await scrape(at)
-    for begin in range(0, 20_000, 1000):
+    for begin in range(0, 5000, 1000):
         elements = [entry(f"Name{n}", severity=f"s{n}", other=f'v{n}"}} 1\n') for n in range(begin, begin + 1000)]
         await at.at.accept(body(*elements))
     await at.at.settle()
@@ -113,4 +114,4 @@ async def test_twenty_thousand_names_add_no_series(at: Web) -> None:
     assert set(after) == set(before)
     assert len(after) < 1000
     assert after["responder_unaccounted_alerts", frozenset()] == 0
-    assert after["responder_rule_hits_total", frozenset({("rule", "label")})] == 20_000
+    assert after["responder_rule_hits_total", frozenset({("rule", "label")})] == 5000

@@ -18,6 +18,7 @@ from responder.redact import Redactor
 from responder.rules import RuleSet
 from responder.rules.calendar import Calendar
 from responder.rules.quiet import QuietHours
+from responder.workers import outbox as outbox_module
 from responder.workers.outbox import AT_ONCE, LOOKS_FOR_S, MAX_MEND_S, Outbox
 from tests.given import NOW, P0, P1, P2, POLICY, RULES, House, StrictChat, after, entry, house
 
@@ -421,9 +422,15 @@ async def running(at: House, **chats: StrictChat) -> AsyncIterator[asyncio.Task[
     await asyncio.wait_for(task, 5)
 
 
+@pytest.fixture
+def rung(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is found by looking now and then: what follows must be rung for."""
+    monkeypatch.setattr(outbox_module, "IDLE_S", 60.0)
+
+
 async def soon(check: Callable[[], bool]) -> None:
-    """Wait until it is so; shorter than the sender's own look once a second."""
-    async with asyncio.timeout(0.9):
+    """Wait until it is so; the sender's own looks are too rare to bring it about: see `rung`."""
+    async with asyncio.timeout(5):
         while not check():
             await asyncio.sleep(0.005)
 
@@ -439,6 +446,7 @@ async def test_a_chat_that_hangs_keeps_no_other_waiting(tmp_path: Path) -> None:
             hanging.release.set()
 
 
+@pytest.mark.usefixtures("rung")
 async def test_minor_posts_that_hang_leave_room_for_the_worst(out: Sending) -> None:
     hanging = Hanging()
     await out.at.post(*[entry(cluster=f"{n}") for n in range(2 * AT_ONCE)])
@@ -450,6 +458,7 @@ async def test_minor_posts_that_hang_leave_room_for_the_worst(out: Sending) -> N
         hanging.release.set()
 
 
+@pytest.mark.usefixtures("rung")
 async def test_a_threads_next_post_follows_at_once_however_late_its_link_comes(out: Sending) -> None:
     class SlowLink(StrictChat):
         async def permalink(self, *, channel: str, ts: str) -> str:
@@ -463,6 +472,7 @@ async def test_a_threads_next_post_follows_at_once_however_late_its_link_comes(o
         await soon(lambda: len(chat.said) == 2)
 
 
+@pytest.mark.usefixtures("rung")
 async def test_a_post_that_ends_while_the_next_are_read_is_left_alone(out: Sending) -> None:
     hanging = Hanging()
     hanging.looks = [TransientError("cannot look")] * 10
@@ -497,6 +507,7 @@ async def test_a_post_that_ends_while_the_next_are_read_is_left_alone(out: Sendi
     assert (hanging.looked, out.at.sql("SELECT state FROM post")) == (0, [("sent",)])
 
 
+@pytest.mark.usefixtures("rung")
 async def test_a_fault_of_ours_does_not_end_the_sender(out: Sending) -> None:
     store, faults = out.at.store, [RuntimeError("a fault")]
 
@@ -528,6 +539,7 @@ async def test_what_has_left_is_not_called_back(out: Sending) -> None:
     assert out.at.sql("SELECT state FROM post") == [("sent",)]
 
 
+@pytest.mark.usefixtures("rung")
 async def test_a_sender_that_is_cut_short_leaves_nothing_at_work(out: Sending) -> None:
     hanging = Hanging()
     await out.at.post(entry())
