@@ -23,6 +23,7 @@ _WHOLE = re.compile(r"[-+]?[0-9]{1,18}")
 _OCTAL = re.compile(r"[-+]?0[0-9]+")
 _FRACTION = re.compile(r"[-+]?[0-9]{1,18}\.[0-9]{1,18}")
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # as in YAML 1.1
+MAX_SECONDS = 36_525 * 86_400
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
 
 
@@ -192,13 +193,20 @@ def _scalar(text: str, style: str | None) -> Any:
 def seconds(value: object) -> float:
     """Turn `15m`, `1h30m`, `2s`, `2d` or a plain number of seconds into seconds.
 
-    Raises: ValueError: neither; the message names the value.
+    Raises: ValueError: neither, or more than a hundred years; the message names the value.
     """
+    found = _seconds(value)
+    if found > MAX_SECONDS:
+        raise ValueError(f"{str(value)[:40]!r} is more than a hundred years; write a duration that somebody lives to see")
+    return found
+
+
+def _seconds(value: object) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
         return float(value)
     match = _DURATION.fullmatch(value) if isinstance(value, str) and value else None
     if match is None:
-        raise ValueError(f"{value!r} is not a duration; write it as 90s, 15m, 1h30m or 2d")
+        raise ValueError(f"{value!r:.60} is not a duration; write it as 90s, 15m, 1h30m or 2d")
     days, hours, minutes, rest = (float(part or 0) for part in match.groups())
     return days * 86400 + hours * 3600 + minutes * 60 + rest
 

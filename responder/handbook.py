@@ -9,9 +9,8 @@ from itertools import chain, islice
 from pathlib import Path
 
 from responder.errors import FileError
-from responder.files import Located, line_of, read_yaml
-from responder.model import Severity
 from responder.rules import RulesError, RuleSet, load, load_policy, page_everything
+from responder.rules.read_policy import unknown_chains
 from responder.runbooks import Library, load_library
 
 POLICY = "policy.yaml"
@@ -117,7 +116,7 @@ def _read(places: Places) -> Handbook:
         rules = page_everything(str(error.errors[0]), load_policy(policy_file))
         return Handbook(rules, library, (*errors, *error.errors))
     try:
-        errors += _chains(rules, library, _policy_file(places))
+        errors += unknown_chains(rules.policy, library.chains, _policy_file(places))
     except FileError as error:  # it was good a moment ago
         errors.append(error)
     return Handbook(rules, library, tuple(errors))
@@ -126,17 +125,3 @@ def _read(places: Places) -> Handbook:
 def _policy_file(places: Places) -> Path:
     named = [path / POLICY if path.is_dir() else path for path in places.rules]
     return next((path for path in named if path.name == POLICY and path.exists()), places.shipped_rules / POLICY)
-
-
-def _chains(rules: RuleSet, library: Library, policy_file: Path) -> Iterator[FileError]:
-    """Name the severities whose chain does not exist."""
-    missing = {each: name for each in Severity if (name := rules.policy.of(each).chain) not in library.chains}
-    if not missing:
-        return
-    found = read_yaml(policy_file)  # again, for the lines
-    top = found if isinstance(found, Located) else Located(0)
-    known = ", ".join(sorted(library.chains))
-    for severity, name in missing.items():
-        parts = (top.get(severity), (top.get("severities") or {}).get(severity))
-        line = max(line_of(part, "chain") for part in parts)
-        yield FileError(str(policy_file), line, f"{severity}: there is no chain {name!r}; known: {known}")

@@ -164,3 +164,9 @@ def test_a_misspelt_key_is_found_with_its_line() -> None:
     found = read("name: a\nsevrity: P1\n")
     errors = list(unknown_keys(HERE, found, {"name", "severity"}))
     assert [(error.line, error.message) for error in errors] == [(2, "unknown key 'sevrity'; known: name, severity")]
+
+
+@pytest.mark.parametrize("value", ["99999999999999999d", "36526d", 1e300, float("inf")])
+def test_a_duration_that_nobody_lives_to_see_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="more than a hundred years"):
+        seconds(value)

@@ -21,6 +21,7 @@ from responder.rules.expectations import Expectations, read_expectations
 from responder.rules.fields import RulesError
 from responder.rules.loader import TESTS, load
 from responder.rules.matchers import Matcher, show
+from responder.rules.read_policy import FILE_NAME, unknown_chains
 from responder.rules.rule import UNMAPPED, Raise, Rule, SeverityFrom
 from responder.rules.shadows import contradict, shadows
 
@@ -97,13 +98,9 @@ def lint_paths(
         ruleset = load(paths, runbooks=runbooks.keys(), shipped=shipped)
     except RulesError as error:
         return [_from(each, "unreadable") for each in error.errors]
-    policy = next((str(path / "policy.yaml") for path in paths if (path / "policy.yaml").is_file()), str(shipped))
-    unknown = [
-        Finding(policy, 0, "", f"{severity} names the chain {own.chain!r}, which is not there", known, "unknown-chain")
-        for severity, own in ruleset.policy.severities.items()
-        if own.chain not in chains
-        for known in (f"name one of {', '.join(sorted(chains)) or 'those in runbooks/chains'}",)
-    ]
+    ours = shipped / FILE_NAME if shipped.is_dir() else shipped
+    policy = next((path / FILE_NAME for path in paths if (path / FILE_NAME).is_file()), ours)
+    unknown = [_from(each, "unknown-chain") for each in unknown_chains(ruleset.policy, chains, policy)]
     allowed = [_from(each, "allowed", WARNING) for each in ruleset.warnings if "rules after it" not in each.message]
     over = [] if at is None else [_from(each, "over", WARNING) for each in ruleset.policy.outdated(at)]
     tests = [path / TESTS for path in paths if (path / TESTS).is_dir()]

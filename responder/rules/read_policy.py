@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from responder.errors import FileError
-from responder.files import read_yaml
+from responder.files import Located, line_of, read_yaml
 from responder.model import Severity
 from responder.rules.calendar import Calendar
 from responder.rules.fields import Fields
@@ -185,3 +185,17 @@ def _budget(fields: Fields) -> float | None:
     budget = Fields(fields.path, fields.found["budget"], fields.errors, what="budget", line=fields.line)
     budget.known(("incident_usd",))
     return budget.number("incident_usd", least=0)
+
+
+def unknown_chains(policy: Policy, chains: Collection[str], path: Path) -> Iterator[FileError]:
+    """Name the severities whose chain does not exist, with their lines in the policy's file. Raises: FileError."""
+    missing = {each: name for each in Severity if (name := policy.of(each).chain) not in chains}
+    if not missing:
+        return
+    found = read_yaml(path)  # again, for the lines
+    top = found if isinstance(found, Located) else Located(0)
+    known = ", ".join(sorted(chains))
+    for severity, name in missing.items():
+        parts = (top.get(severity), (top.get("severities") or {}).get(severity))
+        line = max(line_of(part, "chain") for part in parts)
+        yield FileError(str(path), line, f"{severity}: there is no chain {name!r}; known: {known}")

@@ -28,6 +28,8 @@ def shadows(rules: Sequence[Rule]) -> Iterator[Shadow]:
     """Give each rule that is never reached, wholly or for some of the words that it lists."""
     index = Index([rule.matchers for rule in rules])
     for at, rule in enumerate(rules):
+        if matches_nothing(rule):
+            continue  # whoever comes before it takes nothing from it
         taker = _taker(rules, index, at, rule)
         if taker is not None:
             yield Shadow(rule, (taker,))
@@ -55,6 +57,12 @@ def contradict(matchers: Sequence[Matcher]) -> bool:
     return any(
         includes(r.value, _refused(r), each) for r in refusing for each in (*wanted, *(() if wanted else (".*",)))
     )
+
+
+def matches_nothing(rule: Rule) -> bool:
+    """Say whether its matchers contradict each other; False when that cannot be proved."""
+    labels = {matcher.name for matcher in rule.matchers}
+    return any(contradict([each for each in rule.matchers if each.name == label]) for label in labels)
 
 
 def implied(wanted: Matcher, given: Sequence[Matcher]) -> bool:

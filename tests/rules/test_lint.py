@@ -189,3 +189,17 @@ def test_a_map_whose_words_differ_only_in_case_is_refused(tmp_path: Path) -> Non
     text = "rules: [{name: a, severity: {from_label: s, map: {Critical: P1, critical: P2}}, match: [x=1]}]\n"
     found = lint_paths([write(tmp_path / "a.yaml", text)], runbooks={"default": 1}, chains={}, shipped=SHIPPED)
     assert any("upper and lower case count as one" in each.fix for each in found)
+
+
+def test_a_rule_that_matches_nothing_is_not_called_taken_as_well() -> None:
+    given = [rule(name, "a=x", "a=y") for name in ("n1", "n2")]
+    assert codes(RuleSet(given)) == [("n1", "contradiction"), ("n2", "contradiction")]
+
+
+def test_an_unknown_chain_is_named_with_its_line(tmp_path: Path) -> None:
+    write(tmp_path / "a.yaml", "rules: [{name: a, match: a=b, severity: P2}]")
+    write(tmp_path / "policy.yaml", "severities:\n  P1:\n    chain: gone\n")
+    found = lint_paths([tmp_path], runbooks={"default": 1}, chains={"outage", "degraded", "minor"}, shipped=tmp_path)
+    assert [(each.line, each.reason) for each in found if each.code == "unknown-chain"] == [
+        (3, "P1: there is no chain 'gone'")
+    ]
