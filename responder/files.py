@@ -197,7 +197,7 @@ def seconds(value: object) -> float:
     """
     found = _seconds(value)
     if found > MAX_SECONDS:
-        raise ValueError(f"{str(value)[:40]!r} is more than a hundred years; write a duration that somebody lives to see")
+        raise ValueError(f"{str(value)[:40]!r} is more than a hundred years; write a shorter duration")
     return found
 
 
