@@ -80,10 +80,21 @@ class _Work:
             whole = remembering(alert, episode)
             self.move.episodes.append(NewEpisode(whole, home, start, None, alert.entries, reasons, decision.muted))
         else:  # Alertmanager resolves by timeout when it loses Prometheus
-            home = self.place(alert, decision)
-            if home is not None:
-                self.parts[home].known += home == episode.incident
-            self.move.joined.append(replace(still(alert, episode, home, decision.muted), reopen=True))
+            self.fires_on(alert, decision, episode, start)
+
+    def fires_on(self, alert: Alert, decision: Decision, episode: Episode, start: datetime) -> None:
+        """Its end was none. What mutes it cannot take it out of an incident that is open; an ended one keeps its own."""
+        was = self.view.incidents.get(episode.incident or 0)
+        if was is not None and not was.status.ended and was.group_key == decision.group_key:
+            decision = replace(decision, muted=HEARD)
+        home = self.place(alert, decision)
+        if home is None and was is not None:  # it would fire in an incident that is over, and does not count it
+            whole, reasons = remembering(alert, episode), why(self.rules, alert, decision)
+            self.move.episodes.append(NewEpisode(whole, None, start, None, alert.entries, reasons, decision.muted))
+            return
+        if home is not None:
+            self.parts[home].known += home == episode.incident
+        self.move.joined.append(replace(still(alert, episode, home, decision.muted), reopen=True))
 
     def repeats(self, alert: Alert, decision: Decision, episode: Episode) -> None:
         """It fires still: the earliest start is kept, nobody is paged; what a person resolved sleeps for an hour."""
