@@ -161,6 +161,15 @@ def beat(move: Move, alert: Alert, decision: Decision) -> None:
         move.beats.append(Beat(decision.group_key, decision.rule, within_s, alert.labels, at))
 
 
+def fires(alert: Alert, episode: Episode | None) -> bool:
+    """Whether its identity fires once this is told: a late copy opens nothing, an end before the start ends none."""
+    if alert.firing:
+        start = min(alert.started_at or alert.received_at, alert.received_at)
+        return episode is None or episode.firing or not late(alert, start, episode)
+    end = min(alert.ended_at or alert.received_at, alert.received_at)
+    return episode is not None and episode.firing and end < episode.started_at
+
+
 def late(alert: Alert, start: datetime, episode: Episode) -> bool:
     """Whether an alert tells of before the end that we know of: its sender dates it so, or it began before it."""
     if episode.ended_at is None:
