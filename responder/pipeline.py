@@ -83,7 +83,7 @@ class _Work:
             self.fires_on(alert, decision, episode, start)
 
     def fires_on(self, alert: Alert, decision: Decision, episode: Episode, start: datetime) -> None:
-        """Its end was none: in its open incident it goes on whatever mutes it now; into one that is over it never comes."""
+        """Its end was none: in an open incident it goes on whatever mutes it now; one that is over stays over."""
         was = self.view.incidents.get(episode.incident or 0)
         if was is not None and not was.status.ended and was.group_key == decision.group_key:
             decision = replace(decision, muted=HEARD)
