@@ -234,7 +234,8 @@ class Delivery:
         """Draw the head as the incident stands now; `folds` more updates are folded by showing it."""
         policy, now = self._rules().policy, self._clock.now()
         quiet = policy.quiet_for(incident, now)
-        mention = "" if post.lane == "edit" else policy.mention_for(incident, now)
+        # By the hours in which it was told, not those in which it arrives: the watch mentions what was quiet then.
+        mention = "" if post.lane == "edit" else policy.mention_for(incident, incident.page_at or now)
         folded, flaps = await self._store.aside(post, now - FLAPS_WITHIN)
         until = quiet.until if quiet else None
         return draw_head(incident, mention=mention, folded=folded + folds, flaps=flaps, quiet_until=until)
