@@ -102,8 +102,11 @@ class _Work:
         moved, muted = None, HEARD
         if home is None or (home.status.ended and not incidents.stays_resolved(home, self.now)):
             moved, muted = self.place(alert, decision, again=home), decision.muted
-        elif not home.status.ended and decision.severity < home.severity:
-            self.parts.of(home).rise(decision, alert.name)
+        elif not home.status.ended:
+            if decision.severity < home.severity:
+                self.parts.of(home).rise(decision, alert.name)
+            if alert.ref and (alert.source, alert.ref) not in home.links:  # it joined when only its episode was known
+                self.parts.of(home).link(self.move, alert)
         self.move.joined.append(still(alert, episode, moved, muted))
 
     def ended(self, alert: Alert, episode: Episode | None) -> None:

@@ -34,11 +34,15 @@ class Part:
     def take(self, move: Move, alert: Alert, decision: Decision) -> None:
         """Learn from an alert that fires here: distinct values, its sender's own name of it, a worse severity."""
         self.now = incidents.with_facts(self.now, decision.distinct)
-        if alert.ref:
-            self.now = incidents.linked(move, self.now, alert.source, alert.ref)
+        self.link(move, alert)
         if alert.alias:
             move.aliases.append((alert.alias, alert.source, incidents.ref(self.now)))
         self.rise(decision, alert.name)
+
+    def link(self, move: Move, alert: Alert) -> None:
+        """Learn its sender's own name of it."""
+        if alert.ref:
+            self.now = incidents.linked(move, self.now, alert.source, alert.ref)
 
     def rise(self, decision: Decision, name: str) -> None:
         """Note that an alert asks for more; an incident that nobody has heard of simply starts higher."""

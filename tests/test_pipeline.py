@@ -481,6 +481,15 @@ def from_elsewhere(name: str = "Paged", **more: Any) -> Alert:
     return replace(alert(name), source="pagerduty", identity=f"pd-{name}", **more)
 
 
+def test_what_was_unmuted_without_its_name_elsewhere_is_linked_by_its_next_word() -> None:
+    said = from_elsewhere("Api", ref="PABC")
+    move = moved(said, episodes=[episode(said)], incidents=[incident()])
+    assert [each.links for each in move.changed] == [(("pagerduty", "PABC"),)]
+    assert [(post.kind, post.channel) for post in move.posts] == [("linked", "PABC")]
+    again = moved(said, episodes=[episode(said)], incidents=[incident(links=(("pagerduty", "PABC"),))])
+    assert (again.changed, again.posts) == ([], [])
+
+
 def test_an_incident_with_a_name_elsewhere_is_told_there_once() -> None:
     first = moved(from_elsewhere(ref="PABC"))
     assert first.opened[0].links == (("pagerduty", "PABC"),)
