@@ -55,10 +55,10 @@ class Judge:
     ) -> list[Decision | None]:  # fmt: skip
         """Decide each; None for one that has ended. What mutes others is known before any is decided.
 
-        One that tells only part of what it knows is decided by all of it. Names that nobody has met yet may take the
+        One that fires on and tells only a part is decided by all that is known. Names that nobody has met yet may take the
         rules a while: `breathe` lets requests have their turn. Args: episodes: of these alerts' identities.
         """
-        whole = [remembering(alert, episodes.get(alert.identity)) for alert in alerts]
+        whole = [_whole(alert, episodes.get(alert.identity)) for alert in alerts]
         for alert in whole:
             if fires(alert, episodes.get(alert.identity)):  # a late copy tells of what is over
                 self._add(alert, alert.name)
@@ -95,6 +95,11 @@ class Judge:
         for identity in [each for each in self._own if each not in known or not known[each].firing]:
             self._sources.remove(identity)
             self._own.discard(identity)
+
+
+def _whole(alert: Alert, episode: Episode | None) -> Alert:
+    """Give what is known of one that fires on. One that begins anew tells as much as when it first did: the same group."""
+    return remembering(alert, episode) if episode is not None and episode.firing else alert
 
 
 def _again(episode: Episode) -> Alert:
