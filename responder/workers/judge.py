@@ -55,8 +55,8 @@ class Judge:
     ) -> list[Decision | None]:  # fmt: skip
         """Decide each; None for one that has ended. What mutes others is known before any is decided.
 
-        One that fires on and tells only a part is decided by all that is known. Names that nobody has met yet may take the
-        rules a while: `breathe` lets requests have their turn. Args: episodes: of these alerts' identities.
+        One that fires on and tells only a part is decided by all that is known. Names that nobody has met yet may take
+        the rules a while: `breathe` lets requests have their turn. Args: episodes: of these alerts' identities.
         """
         whole = [_whole(alert, episodes.get(alert.identity)) for alert in alerts]
         for alert in whole:
@@ -98,7 +98,7 @@ class Judge:
 
 
 def _whole(alert: Alert, episode: Episode | None) -> Alert:
-    """Give what is known of one that fires on. One that begins anew tells as much as when it first did: the same group."""
+    """Give what is known of one that fires on. One that begins anew is judged as when it first began."""
     return remembering(alert, episode) if episode is not None and episode.firing else alert
 
 
