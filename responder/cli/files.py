@@ -184,7 +184,10 @@ def _alert(what: str, found: Any, now: datetime) -> Alert:
     if not isinstance(labels, Mapping):
         raise PayloadError(f"{what}: neither a webhook body nor an alert with labels")
     texts = {str(name): str(value) for name, value in labels.items()}
-    annotations = {str(name): str(value) for name, value in (found.get("annotations") or {}).items()}
+    said = found.get("annotations") or {}
+    if not isinstance(said, Mapping):
+        raise PayloadError(f"{what}: annotations is {type(said).__name__}, not an object")
+    annotations = {str(name): str(value) for name, value in said.items()}
     return Alert("alertmanager", identify("alertmanager", texts), texts, annotations, True, now)
 
 
