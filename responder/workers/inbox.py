@@ -296,7 +296,7 @@ class Inbox:
         for receiver, bad in chunk.bad:
             move.quarantined.append((receiver, bad, self._clock.now()))
             move.counts["entries", ""] += bad.entries
-            move.counts["bodies_unread", ""] += bad.entries == 0
+            move.counts["bodies_unread", ""] += bad.entries == 0 and chunk.bodies > 0  # else it was unmuted, not sent
         loud = {name: bad.reason for name, bad in reversed(chunk.bad) if name != "responder" and not bad.quiet}
         for receiver, reason in loud.items():
             labels = {"alertname": "UnreadableAlert", "receiver": receiver}

@@ -265,6 +265,9 @@ async def test_an_alert_that_cannot_be_unmuted_is_told_once_and_nothing_waits_be
         assert len(titles) == 2
         assert titles[1].startswith("alertmanager sent what cannot be read: the store refuses Slow")
         assert (await at.figure("quarantined"), await at.unaccounted(), store.refused) == (1, 0, 2)
+        assert ledger_json(await at.store.figures(), 0)["bodies"] == {
+            "received": 2, "decoded": 2, "quarantined": 0, "waiting": 0
+        }  # fmt: skip
 
 
 # --- heartbeats and new rules ---
