@@ -18,7 +18,7 @@ from responder import config, plugins
 from responder.app import SystemClock, SystemIds, guarded, places, shipped
 from responder.cli import show as draw
 from responder.cli.client import Client
-from responder.errors import ConfigError, FileError, PayloadError
+from responder.errors import ConfigError, FileError, Misuse, PayloadError
 from responder.handbook import read_handbook
 from responder.integrations.alertmanager import Alertmanager, Settings
 from responder.llm import Settings as LlmSettings
@@ -106,7 +106,7 @@ def _explain_incident(parsed: Namespace) -> int:
     try:
         found = Client(parsed).incident(number(parsed.what))
     except ValueError as error:
-        raise ConfigError(str(error)) from error
+        raise Misuse(str(error)) from error
     decision = found["decision"]
     if parsed.json:
         draw.as_json({"id": found["id"], "severity": found["severity"], "decision": decision})

@@ -327,3 +327,9 @@ def test_annotations_that_are_no_object_are_named(capsys: pytest.CaptureFixture[
     Path("a.json").write_text('{"labels": {"alertname": "X"}, "annotations": [1]}', "utf-8")
     assert run(["explain", "a.json"]) == 1
     assert "a.json: annotations is list, not an object" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["incidents", "show", "INC-x"], ["explain", "INC-9999999999999999"]], ids=" ".join)
+def test_what_is_no_name_of_an_incident_is_misuse(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
+    assert run(command) == 2
+    assert "is not an incident; write INC-12" in capsys.readouterr().err
