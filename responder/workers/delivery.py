@@ -68,6 +68,9 @@ class Delivery:
             if found is None:
                 return
             again = found
+        if (why := _outdated(post, incident)) != "":
+            await self._store.failed(post, at=self._clock.now(), error=why, reroute="")
+            return
         if await self._kept_back(chat, post, load):
             return
         if not await self._store.sending(post, self._clock.now(), load.riders):
@@ -255,6 +258,15 @@ def _channel(chat: Chat, post: OutboxPost, incident: Incident) -> str:
     if post.kind != "notice" and post.thread_channel:
         return post.thread_channel
     return post.channel or incident.channel or chat.channel
+
+
+def _outdated(post: OutboxPost, incident: Incident) -> str:
+    """Why a mirror is not to be told a state that has passed, else "": it would end there what fires again here."""
+    if post.kind == "resolved" and not incident.status.ended:
+        return f"{incident.name} fires again: not told to be over"
+    if post.kind == "acknowledged" and incident.acknowledged_at is None:
+        return f"nobody has {incident.name} any more: not told to be taken"
+    return ""
 
 
 def _thread(post: OutboxPost) -> str:
