@@ -217,7 +217,7 @@ async def run(
         kinds = wired.kinds(tools, model, llm_settings)
         doctor = Doctor(clock, metrics)
         watchers: list[Heartbeat | Reconcile] = [
-            Heartbeat(store, list(parts.receivers), late.submit, clock, doctor),
+            Heartbeat(store, list(parts.receivers), late.submit, clock, doctor, reload.rules),
             *(Reconcile(each, store, late.submit, clock, metrics, doctor.missed) for each in parts.truths.values()),
         ]
         door = Door(parts.receivers, store, clock, ids, metrics, doctor.knocked)

@@ -47,7 +47,8 @@ class FileError(ResponderError):
     reason = "file"
 
     def __init__(self, path: str, line: int, message: str) -> None:
-        """Say where and why in one line, as compilers do."""
+        """Say where and why in one line, as compilers do; a name that is not UTF-8 must not keep it from being told."""
+        path, message = (text.encode("utf-8", "replace").decode() for text in (path, message))
         super().__init__(f"{path}:{line}: {message}" if line else f"{path}: {message}")
         self.path, self.line, self.message = path, line, message
 

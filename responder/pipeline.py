@@ -12,27 +12,14 @@ counters and the inbox cursor, together or not at all; on a conflict it does bot
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from responder import incidents
 from responder.model import HEARD, Alert, Decision, Episode, EpisodeChange, Incident, Move, NewEpisode, News, Ref
 from responder.rules import RuleSet
-from responder.story import Part, Parts, beat, late, remembering, still, twin, why
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What the store knows: newest episode by identity, open or newest incident by group key, incidents by number.
-
-    `twins` are the incidents that other sources opened under an alias: (alias, source) -> number.
-    """
-
-    episodes: Mapping[str, Episode]
-    groups: Mapping[str, Incident]
-    incidents: Mapping[int, Incident]
-    twins: Mapping[tuple[str, str], int] = field(default_factory=dict)
+from responder.story import Part, Parts, View, beat, heard_in, late, remembering, still, twin, why
 
 
 def move(
@@ -76,14 +63,26 @@ class _Work:
         if episode is not None and late(alert, start, episode):
             self.only_count(alert, episode)
         elif episode is None or episode.ended_at is None or start > episode.ended_at:
-            home, reasons = self.place(alert, decision), why(self.rules, alert, decision)
-            whole = remembering(alert, episode)
-            self.move.episodes.append(NewEpisode(whole, home, start, None, alert.entries, reasons, decision.muted))
+            self.new(alert, decision, episode, start)
         else:  # Alertmanager resolves by timeout when it loses Prometheus
-            home = self.place(alert, decision)
-            if home is not None:
-                self.parts[home].known += home == episode.incident
-            self.move.joined.append(replace(still(alert, episode, home, decision.muted), reopen=True))
+            self.fires_on(alert, decision, episode, start)
+
+    def new(self, alert: Alert, decision: Decision, episode: Episode | None, start: datetime) -> None:
+        """An episode begins; `episode` is the last one of its identity."""
+        home, reasons = self.place(alert, decision), why(self.rules, alert, decision)
+        whole = remembering(alert, episode)
+        self.move.episodes.append(NewEpisode(whole, home, start, None, alert.entries, reasons, decision.muted))
+
+    def fires_on(self, alert: Alert, decision: Decision, episode: Episode, start: datetime) -> None:
+        """Its end was none: in an open incident it goes on whatever mutes it now; one that is over stays over."""
+        was = self.view.incidents.get(episode.incident or 0)
+        decision = heard_in(was, decision)
+        if decision.muted and was is not None:  # else it would fire in an incident that does not count it
+            self.new(alert, decision, episode, start)
+            return
+        if (home := self.place(alert, decision)) is not None:
+            self.parts[home].known += home == episode.incident
+        self.move.joined.append(replace(still(alert, episode, home, decision.muted), reopen=True))
 
     def repeats(self, alert: Alert, decision: Decision, episode: Episode) -> None:
         """It fires still: the earliest start is kept, nobody is paged; what a person resolved sleeps for an hour."""
@@ -91,8 +90,8 @@ class _Work:
         moved, muted = None, HEARD
         if home is None or (home.status.ended and not incidents.stays_resolved(home, self.now)):
             moved, muted = self.place(alert, decision, again=home), decision.muted
-        elif not home.status.ended and decision.severity < home.severity:
-            self.parts.of(home).rise(decision, alert.name)
+        elif not home.status.ended:
+            self.parts.again(self.move, alert, decision, home)
         self.move.joined.append(still(alert, episode, moved, muted))
 
     def ended(self, alert: Alert, episode: Episode | None) -> None:
@@ -100,8 +99,7 @@ class _Work:
         end = min(alert.ended_at or alert.received_at, alert.received_at)
         if episode is not None and episode.firing and end >= episode.started_at:
             self.move.joined.append(EpisodeChange(episode.id, alert.received_at, alert.entries, ended_at=end))
-            home = self.view.incidents.get(episode.incident or 0)
-            if home is not None:
+            if (home := self.view.incidents.get(episode.incident or 0)) is not None:
                 self.parts.of(home).ended.append(alert)
         elif episode is not None and (episode.ended_at is None or end <= episode.ended_at):
             self.only_count(alert, episode)
@@ -124,8 +122,9 @@ class _Work:
             each = self.placed[decision.group_key] = self.find(alert, decision, again)
         if each.now.status.ended:
             mention = self.rules.policy.mention_for(each.now, self.now, min(each.now.severity, decision.severity))
-            says = f"{incidents.listed([alert])} fires again"
-            each.now = incidents.reopened(self.move, each.now, says, mention, self.now)
+            each.now = incidents.reopened(
+                self.move, each.now, f"{incidents.listed([alert])} fires again", mention, self.now
+            )
         if again is None or again.id != each.now.id:  # else it was counted there all the time
             each.joined.append(alert)
             if again is not None:
@@ -144,6 +143,5 @@ class _Work:
         if other is not None:
             return other
         channel = decision.channel or self.rules.policy.of(decision.severity).channel
-        each = self.parts.of(incidents.new(decision, alert, channel, why(self.rules, alert, decision), self.now))
-        each.ruled = bool(decision.channel)
-        return each
+        made = incidents.new(decision, alert, channel, why(self.rules, alert, decision), self.now)
+        return self.parts.of(made, ruled=bool(decision.channel))

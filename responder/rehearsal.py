@@ -17,6 +17,8 @@ from responder.errors import FileError
 from responder.model import Alert, Episode, EpisodeChange, Incident, Move, NewEpisode, Ref, Status
 from responder.rules import RuleSet, Sources
 from responder.rules.expectations import Miss, Rehearsal, Step, read_expectations
+from responder.rules.suppress import Suppression
+from responder.story import View
 
 BEGAN = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)  # a Monday morning: no rule may depend on the day it is tested
 MAX_TURNS = 1000  # of time between two steps: a fault of ours must not hang a person's test
@@ -36,6 +38,7 @@ class World:
     pages: Counter[int] = field(default_factory=Counter)
     raised: Counter[int] = field(default_factory=Counter)
     reopened: Counter[int] = field(default_factory=Counter)
+    written: int = 0  # episodes so far
 
     def __post_init__(self) -> None:
         """Begin with nothing that mutes others."""
@@ -54,12 +57,14 @@ class World:
 
     def pass_time(self, until: datetime) -> None:
         """Let time pass, and what is due by then happen when it is due."""
+        self._unmute()  # what muted it may have ended just before
         for _ in range(MAX_TURNS):
             due = min(self._due(), key=lambda each: each[0], default=None)
             if due is None or due[0] > until:
                 break
             self.now = max(self.now, due[0])
             self._write(due[1](self.now))
+            self._unmute()
         else:
             raise AssertionError("time does not pass: what is due is not done by doing it")
         self.now = until
@@ -73,6 +78,10 @@ class World:
             self._move([replace(alert, entries=0) for alert in heard])
 
     def _due(self) -> Iterator[tuple[datetime, Callable[[datetime], Move]]]:
+        for episode in self.episodes.values():
+            found = self._suppressed(episode)
+            if found is not None and found.until is not None:
+                yield found.until, lambda _: Move()  # then it is looked at again
         for incident in self.incidents.values():
             wait_s = self.rules.next_raise_s(
                 incident.rule, incident.severity, opened_at=incident.opened_at, at=self.now
@@ -82,6 +91,11 @@ class World:
             if incident.status is Status.MONITORING and incident.firing == 0 and incident.monitoring_at is not None:
                 held_s = self.hold_s(incident) if self.hold_s else self.rules.policy.hold_s(incident.severity)
                 yield incident.monitoring_at + timedelta(seconds=held_s), self._resolve(incident, held_s)
+
+    def _suppressed(self, episode: Episode) -> Suppression | None:
+        if not (episode.firing and episode.muted):
+            return None
+        return self.rules.suppressed(_alert(episode), self.now, self.sources)
 
     def _rise(self, incident: Incident) -> Callable[[datetime], Move]:
         return lambda now: story.raise_by_time(incident, self.rules, now)[1]
@@ -93,13 +107,13 @@ class World:
     def _move(self, alerts: Sequence[Alert]) -> None:
         timed = [_at(alert, self.now) for alert in alerts]
         for alert in timed:
-            if alert.firing:
+            if story.fires(alert, self.episodes.get(alert.identity)):
                 self.sources.add(alert.identity, alert.labels, alert.name)
             else:
                 self.sources.remove(alert.identity)
         decisions = [self.rules.judge(alert, self.now, self.sources) if alert.firing else None for alert in timed]
         ordered = sorted(self.incidents.values(), key=lambda each: (not each.status.ended, each.id))
-        view = pipeline.View(self.episodes, {each.group_key: each for each in ordered}, self.incidents)
+        view = View(self.episodes, {each.group_key: each for each in ordered}, self.incidents)
         self._write(pipeline.move(timed, decisions, view, self.rules, self.now))
 
     def _write(self, move: Move) -> None:
@@ -112,7 +126,8 @@ class World:
         for incident in move.changed:
             self.incidents[incident.id] = replace(incident, version=incident.version + 1)
         for new in move.episodes:
-            self.episodes[new.alert.identity] = _episode(len(self.episodes) + 1, new, opened)
+            self.written += 1  # a number names one episode for ever
+            self.episodes[new.alert.identity] = _episode(self.written, new, opened)
         for change in move.joined:
             self._change(change, opened)
         for post in move.posts:

@@ -10,11 +10,37 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from responder import incidents
-from responder.model import Alert, Beat, Decision, Episode, EpisodeChange, Incident, Move, Muted, News, Ref, Severity
+from responder.model import (
+    HEARD,
+    Alert,
+    Beat,
+    Decision,
+    Episode,
+    EpisodeChange,
+    Incident,
+    Move,
+    Muted,
+    News,
+    Ref,
+    Severity,
+)
 from responder.rules import RuleSet
 
 OWN = "own"  # news that we wrote ourselves
 STALE_WITHIN = timedelta(seconds=60)  # of a resolve, an alert that began before it is a late copy
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the store knows: newest episode by identity, open or newest incident by group key, incidents by number.
+
+    `twins` are the incidents that other sources opened under an alias: (alias, source) -> number.
+    """
+
+    episodes: Mapping[str, Episode]
+    groups: Mapping[str, Incident]
+    incidents: Mapping[int, Incident]
+    twins: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -34,11 +60,15 @@ class Part:
     def take(self, move: Move, alert: Alert, decision: Decision) -> None:
         """Learn from an alert that fires here: distinct values, its sender's own name of it, a worse severity."""
         self.now = incidents.with_facts(self.now, decision.distinct)
-        if alert.ref:
-            self.now = incidents.linked(move, self.now, alert.source, alert.ref)
+        self.link(move, alert)
         if alert.alias:
             move.aliases.append((alert.alias, alert.source, incidents.ref(self.now)))
         self.rise(decision, alert.name)
+
+    def link(self, move: Move, alert: Alert) -> None:
+        """Learn its sender's own name of it."""
+        if alert.ref:
+            self.now = incidents.linked(move, self.now, alert.source, alert.ref)
 
     def rise(self, decision: Decision, name: str) -> None:
         """Note that an alert asks for more; an incident that nobody has heard of simply starts higher."""
@@ -94,9 +124,17 @@ class Parts(dict[Ref, Part]):
         super().__init__()
         self._twins: dict[str, dict[str, Part]] = {}  # alias -> source -> where this move puts it
 
-    def of(self, incident: Incident) -> Part:
-        """Give the incident's place in this move."""
-        return self.setdefault(incidents.ref(incident), Part(incident if incident.id else None, incident))
+    def of(self, incident: Incident, *, ruled: bool = False) -> Part:
+        """Give the incident's place in this move. Args: ruled: its channel is the rule's."""
+        made = Part(incident if incident.id else None, incident, ruled=ruled)
+        return self.setdefault(incidents.ref(incident), made)
+
+    def again(self, move: Move, alert: Alert, decision: Decision, home: Incident) -> None:
+        """An alert of an open incident fires still: it may ask for more, and tell its sender's own name of it."""
+        if decision.severity < home.severity:
+            self.of(home).rise(decision, alert.name)
+        if alert.ref and (alert.source, alert.ref) not in home.links:  # it joined when only its episode was known
+            self.of(home).link(move, alert)
 
     def reported(self, alert: Alert, part: Part) -> None:
         """Note under which name a source reports an incident: another one may do so in this very move."""
@@ -159,6 +197,22 @@ def beat(move: Move, alert: Alert, decision: Decision) -> None:
     if decision.heartbeat_s is not None:
         within_s, at = decision.heartbeat_s, alert.received_at
         move.beats.append(Beat(decision.group_key, decision.rule, within_s, alert.labels, at))
+
+
+def fires(alert: Alert, episode: Episode | None) -> bool:
+    """Whether its identity fires once this is told: a late copy opens nothing, an end before the start ends none."""
+    if alert.firing:
+        start = min(alert.started_at or alert.received_at, alert.received_at)
+        return episode is None or episode.firing or not late(alert, start, episode)
+    end = min(alert.ended_at or alert.received_at, alert.received_at)
+    return episode is not None and episode.firing and end < episode.started_at
+
+
+def heard_in(was: Incident | None, decision: Decision) -> Decision:
+    """In the open incident of its own group an alert is heard, whatever mutes it now."""
+    if was is not None and not was.status.ended and was.group_key == decision.group_key:
+        return replace(decision, muted=HEARD)
+    return decision
 
 
 def late(alert: Alert, start: datetime, episode: Episode) -> bool:

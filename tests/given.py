@@ -38,6 +38,7 @@ from responder.rules import Policy, Rule, RuleSet, SeverityPolicy
 from responder.rules.matchers import parse
 from responder.rules.rule import Raise, SeverityFrom
 from responder.store.sqlite import SqliteStore, open_sqlite
+from responder.story import View
 from responder.workers.inbox import Inbox
 from responder.workers.people import People
 
@@ -227,7 +228,7 @@ def moved(
         else None
         for each in alerts
     ]
-    view = pipeline.View(
+    view = View(
         {each.identity: each for each in episodes},
         {each.group_key: each for each in sorted(incidents, key=lambda one: one.id)},
         {each.id: each for each in incidents},

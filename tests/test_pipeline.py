@@ -438,6 +438,30 @@ def test_a_muted_alert_whose_incident_is_over_does_not_open_it_again() -> None:
     assert only_new(move).muted == SILENCED
 
 
+def test_an_end_that_was_none_goes_on_in_its_open_incident_whatever_mutes_it_by_now() -> None:
+    was = episode(alert(), firing=False, ended=after(60), received=after(60))
+    still, calm = alert(received=after(300)), incident(status=Status.MONITORING, monitoring_at=after(60), firing=0)
+    move = moved(still, episodes=[was], incidents=[calm], now=after(300), muted={"Api": SILENCED})
+    [change], [home] = move.joined, move.changed
+    assert (change.reopen, change.incident, change.muted) == (True, 1, None)
+    assert (home.status, home.firing, home.episodes) == (Status.INVESTIGATING, 1, 1)
+
+
+def test_a_muted_alert_never_fires_in_an_incident_that_is_over() -> None:
+    was = episode(alert(), firing=False, ended=after(60), received=after(60))
+    move = moved(
+        alert(received=after(900)), episodes=[was], incidents=[resolved()], now=after(900), muted={"Api": SILENCED}
+    )
+    assert (move.joined, move.changed, move.posts) == ([], [], [])
+    assert (only_new(move).incident, only_new(move).muted, only_new(move).entries) == (None, SILENCED, 1)
+
+
+def test_a_muted_episode_without_an_incident_whose_end_was_none_opens_again_as_it_was() -> None:
+    was = replace(episode(alert(), firing=False, ended=after(60), received=after(60), home=None), muted=SILENCED)
+    move = moved(alert(received=after(300)), episodes=[was], now=after(300), muted={"Api": SILENCED})
+    assert [(each.reopen, each.incident, each.muted) for each in move.joined] == [(True, None, None)]
+
+
 def test_an_episode_keeps_why_it_was_judged_as_it_was() -> None:
     why = only_new(moved(alert())).why
     assert (why["rule"], why["severity"], why["revision"]) == ("api", "P2", RULES.revision)
@@ -455,6 +479,15 @@ def test_a_heartbeat_is_noted_each_time_that_it_comes() -> None:
 
 def from_elsewhere(name: str = "Paged", **more: Any) -> Alert:
     return replace(alert(name), source="pagerduty", identity=f"pd-{name}", **more)
+
+
+def test_what_was_unmuted_without_its_name_elsewhere_is_linked_by_its_next_word() -> None:
+    said = from_elsewhere("Api", ref="PABC")
+    move = moved(said, episodes=[episode(said)], incidents=[incident()])
+    assert [each.links for each in move.changed] == [(("pagerduty", "PABC"),)]
+    assert [(post.kind, post.channel) for post in move.posts] == [("linked", "PABC")]
+    again = moved(said, episodes=[episode(said)], incidents=[incident(links=(("pagerduty", "PABC"),))])
+    assert (again.changed, again.posts) == ([], [])
 
 
 def test_an_incident_with_a_name_elsewhere_is_told_there_once() -> None:

@@ -1,19 +1,22 @@
 """Sequences of alerts go through the real pipeline, and what comes otherwise is told with its step."""
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from responder.model import Severity
-from responder.rehearsal import Report, rehearse, run_files
+from responder.rehearsal import BEGAN, Report, World, rehearse, run_files
 from responder.rules.classify import RuleSet
 from responder.rules.expectations import read_expectations
 from responder.rules.inhibit import Inhibition
 from responder.rules.loader import load
-from responder.rules.matchers import parse
+from responder.rules.matchers import Matcher, parse
 from responder.rules.policy import Policy
 from responder.rules.rule import Raise
+from responder.rules.suppress import Silence
+from tests.given import alert
 
 from .rules.given import SHIPPED, rule, rules, write
 
@@ -31,6 +34,10 @@ SHIPPED_RULES = load([SHIPPED])
 SEQUENCES = read_expectations([SHIPPED / "tests"]).sequences
 SHOP = "alertname: ApiDown, cluster: eu, service: shop"
 A, B, C = (f"{{labels: {{{SHOP}, instance: {name}}}}}" for name in "abc")
+
+
+def matchers(text: str) -> tuple[Matcher, ...]:
+    return tuple(parse(text))
 
 
 def ran(tmp_path: Path, *steps: str, ruleset: RuleSet = RULES) -> Report:
@@ -144,3 +151,45 @@ def test_what_is_inhibited_opens_nothing_until_its_source_has_ended(tmp_path: Pa
         ruleset=MUTING,
     )
     assert said(report) == []
+
+
+# --- what mutes, and when it is over ---
+
+SILENT = RuleSet(
+    RULES.rules, Policy(silences=(Silence(matchers("instance=a"), BEGAN + timedelta(minutes=10), "ada", "work"),))
+)
+INHIBITED = RuleSet(
+    RULES.rules, Policy(inhibitions=(Inhibition("down", matchers("alertname=Down"), matchers("alertname=ApiDown")),))
+)
+BIG = "{labels: {alertname: Down}}"
+
+
+def test_what_fires_on_after_a_silence_opens_when_the_silence_ends(tmp_path: Path) -> None:
+    steps = (
+        f"at: 0m, alerts: [{A}]",
+        "at: 39m, expect: {severity: P2, raised: false}",
+        "at: 40m, expect: {raised: true}",
+    )
+    assert said(ran(tmp_path, *steps, ruleset=SILENT)) == []
+
+
+def test_what_was_inhibited_opens_right_after_what_muted_it_has_ended(tmp_path: Path) -> None:
+    steps = (
+        f"at: 0m, alerts: [{BIG}, {A}], expect: {{incidents: 1}}",
+        f"at: 10m, resolved: [{BIG}]",
+        f"at: 39m, expect: {{of: {{{SHOP}}}, severity: P2}}",
+        f"at: 40m, expect: {{of: {{{SHOP}}}, severity: P1}}",
+    )
+    assert said(ran(tmp_path, *steps, ruleset=INHIBITED)) == []
+
+
+def test_each_episode_has_a_number_of_its_own() -> None:
+    world = World(RULES)
+    one, other = (alert("ApiDown", instance=name) for name in "ab")
+    for firing, each in ((True, one), (True, other), (False, one), (True, one), (False, other), (True, other)):
+        world.pass_time(world.now + timedelta(minutes=2))
+        world.send([replace(each, firing=firing)])
+    assert len({each.id for each in world.episodes.values()}) == 2
+    world.pass_time(world.now + timedelta(minutes=2))
+    world.send([replace(other, firing=False)])
+    assert [each.firing for each in world.episodes.values()] == [True, False]

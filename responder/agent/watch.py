@@ -110,21 +110,33 @@ class Watch:
         if incident.status is Status.MONITORING:
             return  # nothing fires: whom to wake can wait until it fires again
         page_at = due_at = incident.page_at
-        quiet = policy.quiet_for(incident, page_at)
-        if quiet is not None:
-            due_at = quiet.until
-            yield _Due(due_at, f"quiet.{page_at.timestamp()}", partial(self._quiet_over, own.mention))
+        quiet, hushed = policy.quiet_for(incident, page_at), f"hushed.{page_at.timestamp()}"
+        if quiet is not None and not ctx.finished(hushed):
+            yield _Due(page_at, hushed, self._hushed)
+        if quiet is not None or ctx.finished(hushed):  # new rules may know nothing of the hours in which it was told
+            name, due_at = f"quiet.{page_at.timestamp()}", page_at if quiet is None else quiet.until
+            due_at = self._awake(incident, name, due_at, ctx)
+            yield _Due(due_at, name, partial(self._quiet_over, own.mention))
+            due_at = _after(due_at, name, ctx)
         if own.acknowledge_within_s is None:
             return
         within = timedelta(seconds=own.acknowledge_within_s)
         for turn, contact in enumerate((own.mention, *own.next)):
             name, due_at = f"ack.{page_at.timestamp()}.{turn}", due_at + within
-            quiet = policy.quiet_for(incident, due_at)
-            due_at = due_at if quiet is None else quiet.until
+            due_at = self._awake(incident, name, due_at, ctx)
             yield _Due(due_at, name, partial(self._ask, contact, within))
-            asked = ctx.value(name)
-            if isinstance(asked, float) and asked <= ctx.clock.now().timestamp():
-                due_at = max(due_at, datetime.fromtimestamp(asked, UTC))
+            due_at = _after(due_at, name, ctx)
+
+    def _awake(self, incident: Incident, name: str, at: datetime, ctx: Ctx) -> datetime:
+        """When somebody may be mentioned: not in quiet hours, also not in the next ones when we come late."""
+        when = at if ctx.finished(name) else max(at, ctx.clock.now())
+        quiet = self.rules().policy.quiet_for(incident, when)
+        return at if quiet is None else quiet.until
+
+    @staticmethod
+    def _hushed(_incident: Incident, _now: datetime) -> Done:
+        """Keep that a page mentioned nobody."""
+        return Done()
 
     @staticmethod
     def _quiet_over(mention: str, incident: Incident, now: datetime) -> Done:
@@ -132,7 +144,7 @@ class Watch:
         body = f"Quiet hours are over. Open for {since}, and nobody has acknowledged it."
         said = Message(title="", body=body, mention=mention, severity=incident.severity)
         posts = [Post(incident.id, "page", incident.severity, said), Post(incident.id, "head", incident.severity)]
-        return Done(posts=posts, timeline=[("unacknowledged", body)])
+        return Done(value=now.timestamp(), posts=posts, timeline=[("unacknowledged", body)])
 
     @staticmethod
     def _ask(contact: str, within: timedelta, incident: Incident, now: datetime) -> Done:
@@ -167,3 +179,11 @@ class Watch:
 
     def _resolve(self, incident: Incident, now: datetime) -> Done:
         return Done(value="resolved", move=story.resolve_held(incident, self.hold_s(incident), now))
+
+
+def _after(due_at: datetime, name: str, ctx: Ctx) -> datetime:
+    """From when the next contact's time counts: what was done late is not made up for."""
+    asked = ctx.value(name)
+    if isinstance(asked, float) and asked <= ctx.clock.now().timestamp():
+        return max(due_at, datetime.fromtimestamp(asked, UTC))
+    return due_at

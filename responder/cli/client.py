@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from argparse import Namespace
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -58,12 +59,12 @@ class Client:
             query = {"status": ",".join(statuses), "severity": ",".join(severities)}
             return self.get("/api/incidents", limit=str(limit), **query)
         except Unreachable as error:
-            connection = self._file(error)
             wanted = [word for word in statuses if word != "open"]
             if "open" in statuses:
                 wanted += ["detecting", "investigating", "mitigating", "monitoring"]
-            found = reads.incidents(connection, None, wanted, severities, limit)
-            episodes = reads.some_episodes(connection, [each.id for each in found])
+            with self._file(error) as connection:
+                found = reads.incidents(connection, None, wanted, severities, limit)
+                episodes = reads.some_episodes(connection, [each.id for each in found])
             return {"incidents": [listed_json(each, episodes[each.id]) for each in found], "next": None}
 
     def newest_alerts(self, limit: int, *, muted: bool) -> list[dict[str, Any]]:
@@ -71,7 +72,8 @@ class Client:
         try:
             found = self.get("/api/alerts", limit=str(limit), newest="1", **({"muted": "1"} if muted else {}))
         except Unreachable as error:
-            found = {"alerts": orjson.loads(alerts.newest(self._file(error), limit, muted))}
+            with self._file(error) as connection:
+                found = {"alerts": orjson.loads(alerts.newest(connection, limit, muted))}
         listed: list[dict[str, Any]] = found["alerts"]
         return listed
 
@@ -80,7 +82,8 @@ class Client:
         try:
             return self.get(f"/api/alerts/{number}")
         except Unreachable as error:
-            found = alerts.one(self._file(error), number)
+            with self._file(error) as connection:
+                found = alerts.one(connection, number)
             if found is None:
                 raise PermanentError(f"no alert ALERT-{number}") from error
             read: dict[str, Any] = orjson.loads(found)
@@ -101,7 +104,8 @@ class Client:
         try:
             return self.get("/api/alerts", after=str(after), limit=str(PAGE), since=f"{since:%Y-%m-%dT%H:%M:%SZ}")
         except Unreachable as error:  # also when it stops half-way: the file counts as it does
-            listed, following = alerts.page(self._file(error), after, PAGE, since.timestamp())
+            with self._file(error) as connection:
+                listed, following = alerts.page(connection, after, PAGE, since.timestamp())
             return {"alerts": orjson.loads(listed), "next": following}
 
     def ledger(self) -> dict[str, Any]:
@@ -109,7 +113,8 @@ class Client:
         try:
             return self.get("/api/ledger")
         except Unreachable as error:
-            figures = reads.figures(self._file(error))
+            with self._file(error) as connection:
+                figures = reads.figures(connection)
             return ledger_json(figures, unaccounted(figures))
 
     def incident(self, number: int) -> dict[str, Any]:
@@ -117,29 +122,29 @@ class Client:
         try:
             return self.get(f"/api/incidents/INC-{number}")
         except Unreachable as error:
-            connection = self._file(error)
-            found = reads.groups(connection, [], [number])
-            if not found:
-                raise PermanentError(f"no incident INC-{number}") from error
-            return full_json(found[0], reads.record(connection, number))
+            with self._file(error) as connection:
+                found = reads.groups(connection, [], [number])
+                if not found:
+                    raise PermanentError(f"no incident INC-{number}") from error
+                return full_json(found[0], reads.record(connection, number))
 
-    def _file(self, error: Unreachable) -> sqlite3.Connection:
+    @contextmanager
+    def _file(self, error: Unreachable) -> Iterator[sqlite3.Connection]:
+        """Open the database for reading. Raises: Unreachable: there is none; StoreError: damaged, or another schema."""
         if self._only_http:
             raise error
         path = self.settings.sqlite_path
         if not path.exists():
             raise Unreachable(f"{error}, and there is no database {path}") from error
         try:
-            connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
-            connection.execute("SELECT 1 FROM incident LIMIT 1")
-            found = connection.execute("PRAGMA user_version").fetchone()[0]
+            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)) as connection:
+                connection.execute("SELECT 1 FROM incident LIMIT 1")
+                found = connection.execute("PRAGMA user_version").fetchone()[0]
+                if found != files.VERSION:
+                    raise StoreError(f"{path}: schema version {found}, not {files.VERSION}; {_remedy(found)}")
+                yield connection
         except sqlite3.Error as failure:
             raise StoreError(f"{path}: {failure}") from failure
-        if found != files.VERSION:
-            raise StoreError(
-                f"{path}: schema version {found}, not {files.VERSION}; `responder run` brings it up to date"
-            )
-        return connection
 
     def _call(
         self, method: str, path: str, *, token: str | None = None, also: int = 0, **arguments: Any
@@ -164,6 +169,10 @@ class Client:
             raise Unreachable(f"no daemon answers at {self.url}; start one with `responder run`") from error
         except (aiohttp.ClientError, ValueError) as error:
             raise ConfigError(f"{self.url} does not answer as a responder: {error}") from error
+
+
+def _remedy(version: int) -> str:
+    return "`responder run` brings it up to date" if version < files.VERSION else "ask with the newer responder"
 
 
 def _refused(status: int, text: str) -> NoReturn:

@@ -19,7 +19,7 @@ from responder import config, plugins
 from responder.app import SystemClock, SystemIds, guarded, places, shipped
 from responder.cli import show as draw
 from responder.cli.client import Client
-from responder.errors import ConfigError, FileError, PayloadError
+from responder.errors import ConfigError, FileError, Misuse, PayloadError
 from responder.handbook import read_handbook
 from responder.integrations.alertmanager import Alertmanager, Settings
 from responder.llm import Settings as LlmSettings
@@ -119,7 +119,7 @@ def _explain_incident(parsed: Namespace) -> int:
     try:
         found = Client(parsed).incident(number(parsed.what))
     except ValueError as error:
-        raise ConfigError(str(error)) from error
+        raise Misuse(str(error)) from error
     reasons = Counter(each["reason"] for each in found["episodes"] if each["reason"])
     others = [(found["reasons"][name], n) for name, n in reasons.most_common() if name in found["reasons"]]
     if parsed.json:
@@ -222,7 +222,10 @@ def _alert(what: str, found: Any, now: datetime) -> Alert:
     if not isinstance(labels, Mapping):
         raise PayloadError(f"{what}: neither a webhook body nor an alert with labels")
     texts = {str(name): str(value) for name, value in labels.items()}
-    annotations = {str(name): str(value) for name, value in (found.get("annotations") or {}).items()}
+    said = found.get("annotations") or {}
+    if not isinstance(said, Mapping):
+        raise PayloadError(f"{what}: annotations is {type(said).__name__}, not an object")
+    annotations = {str(name): str(value) for name, value in said.items()}
     return Alert("alertmanager", identify("alertmanager", texts), texts, annotations, True, now)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from responder.cli import show as draw
 from responder.cli.client import Client
-from responder.errors import ConfigError
+from responder.errors import Misuse
 from responder.record import number
 
 
@@ -129,4 +129,4 @@ def _number(parsed: Namespace) -> int:
     try:
         return number(parsed.incident)
     except ValueError as error:
-        raise ConfigError(str(error)) from error
+        raise Misuse(str(error)) from error

@@ -63,6 +63,10 @@ class Sources:
         """Say how many alerts are kept: those that match no source are not."""
         return len(self._places)
 
+    def __contains__(self, identity: str) -> bool:
+        """Say whether this alert is kept."""
+        return identity in self._places
+
     def add(self, identity: str, labels: Mapping[str, str], name: str) -> None:
         """Note that an alert fires; once more changes nothing."""
         if not self._inhibitions or identity in self._places:

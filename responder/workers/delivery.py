@@ -68,6 +68,9 @@ class Delivery:
             if found is None:
                 return
             again = found
+        if (why := _outdated(post, incident)) != "":
+            await self._store.failed(post, at=self._clock.now(), error=why, reroute="")
+            return
         if await self._kept_back(chat, post, load):
             return
         if not await self._store.sending(post, self._clock.now(), load.riders):
@@ -234,7 +237,8 @@ class Delivery:
         """Draw the head as the incident stands now; `folds` more updates are folded by showing it."""
         policy, now = self._rules().policy, self._clock.now()
         quiet = policy.quiet_for(incident, now)
-        mention = "" if post.lane == "edit" else policy.mention_for(incident, now)
+        # By the hours in which it was told, not those in which it arrives: the watch mentions what was quiet then.
+        mention = "" if post.lane == "edit" else policy.mention_for(incident, incident.page_at or now)
         folded, flaps = await self._store.aside(post, now - FLAPS_WITHIN)
         until = quiet.until if quiet else None
         return draw_head(incident, mention=mention, folded=folded + folds, flaps=flaps, quiet_until=until)
@@ -254,6 +258,15 @@ def _channel(chat: Chat, post: OutboxPost, incident: Incident) -> str:
     if post.kind != "notice" and post.thread_channel:
         return post.thread_channel
     return post.channel or incident.channel or chat.channel
+
+
+def _outdated(post: OutboxPost, incident: Incident) -> str:
+    """Why a mirror is not to be told a state that has passed, else "": it would end there what fires again here."""
+    if post.kind == "resolved" and not incident.status.ended:
+        return f"{incident.name} fires again: not told to be over"
+    if post.kind == "acknowledged" and incident.acknowledged_at is None:
+        return f"nobody has {incident.name} any more: not told to be taken"
+    return ""
 
 
 def _thread(post: OutboxPost) -> str:

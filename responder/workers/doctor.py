@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 import structlog
@@ -23,6 +24,8 @@ from responder.workers.remedies import REMEDIES
 
 MAX_SENDERS, MAX_GROUPS, MAX_ALERTS, MAX_PROBLEMS, MAX_MISSED = 64, 2048, 20_000, 256, 20
 LOOKED_AT = 200  # alerts of a body
+MAX_PEERS = 8  # of one group
+MAX_LABELS, MAX_CHARS = 64, 200  # kept of an alert: strangers write any number of any length
 KEPT = timedelta(days=1)
 SHORT_S, SHORT_TIMES = 10.0, 5  # between two different bodies of a group
 SKEW_S = 60.0
@@ -219,7 +222,7 @@ class Doctor:
         if peers is None:
             peers = self._groups.put((row.receiver, decoded.group_key), {})
         before = peers.get(decoded.sender)
-        now = _Group(row.received_at, firing, ended, alerts[0].labels, before.hurried if before else 0)
+        now = _Group(row.received_at, firing, ended, _short(alerts[0].labels), before.hurried if before else 0)
         sender.resolved += len(ended)
         whole = not decoded.truncated and len(alerts) == len(decoded.alerts)
         if before is not None and (before.firing, before.ended) != (firing, ended):
@@ -234,7 +237,7 @@ class Doctor:
         for other, theirs in peers.items():
             if other != decoded.sender:
                 self._peers(row, decoded, now, (other, theirs))
-        if decoded.sender in peers or len(peers) < MAX_SENDERS:
+        if decoded.sender in peers or len(peers) < MAX_PEERS:
             peers[decoded.sender] = now
 
     def _hurry(self, row: InboxRow, decoded: Decoded, before: _Group, now: _Group) -> None:
@@ -261,11 +264,11 @@ class Doctor:
                     self._value(row, decoded, new, label, (old.labels.get(label, ""), new.labels.get(label, "")))
 
     def _value(self, row: InboxRow, decoded: Decoded, alert: Alert, label: str, values: Iterable[str]) -> None:
-        key = (row.receiver, alert.name, label)
+        key = (row.receiver, alert.name[:MAX_CHARS], label[:MAX_CHARS])
         known = self._values.get(key)
         if known is None:
             known = self._values.put(key, deque(maxlen=4 * VALUES))
-        known.extend(value for value in values if value not in known)
+        known.extend(value for value in (each[:MAX_CHARS] for each in values) if value not in known)
         if len(known) > VALUES:
             seen = f"label {_word(label)} of {_word(alert.name)} had {len(known)} values, one ending as the next began"
             self._found("churning_label", row.receiver, decoded.sender, seen)
@@ -331,6 +334,10 @@ def _only_difference(one: Mapping[str, str], other: Mapping[str, str]) -> str:
     """Name the one label in which two alerts differ, or that one of them lacks; "" when there are more, or none."""
     differing = [name for name in one.keys() | other.keys() if one.get(name) != other.get(name)]
     return differing[0] if len(differing) == 1 else ""
+
+
+def _short(labels: Mapping[str, str]) -> dict[str, str]:
+    return {name[:MAX_CHARS]: value[:MAX_CHARS] for name, value in islice(labels.items(), MAX_LABELS)}
 
 
 def _word(text: str) -> str:

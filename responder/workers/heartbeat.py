@@ -7,16 +7,17 @@ start: a clock that is set, or a time when we were down ourselves, is nobody's s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
 import orjson
 import structlog
 
 from responder.errors import StoreError
-from responder.model import Beat, News, identify
+from responder.model import Alert, Beat, Move, News, identify
 from responder.ports import Clock, Store, Submit
+from responder.rules import RuleSet
 from responder.workers.doctor import Doctor
 from responder.workers.inbox import wait_any
 
@@ -52,8 +53,12 @@ class _Heard:
 class Heartbeat:
     """The worker over all heartbeats of the store."""
 
-    def __init__(self, store: Store, receivers: Collection[str], submit: Submit, clock: Clock, doctor: Doctor) -> None:
-        """Keep the parts; waiting begins now."""
+    def __init__(
+        self, store: Store, receivers: Collection[str], submit: Submit, clock: Clock, doctor: Doctor,
+        rules: Callable[[], RuleSet],
+    ) -> None:  # fmt: skip
+        """Keep the parts; waiting begins now. `rules` say what is a heartbeat, and within what time it must come."""
+        self._rules = rules
         self._store, self._receivers, self._submit = store, receivers, submit
         self._clock, self._doctor = clock, doctor
         self._from_s = clock.monotonic() + GRACE_S
@@ -76,7 +81,11 @@ class Heartbeat:
         beats = await self._store.beats()
         if self._raised is None:
             self._raised = await self._raised_before()
-        for beat in beats:
+        known = {beat.key for beat in beats}
+        for each in beats:
+            beat = await self._expected(each, known)
+            if beat is None:
+                continue
             absent_s = self._absent_s(beat)
             if absent_s <= beat.within_s:
                 await self._back(beat)
@@ -84,6 +93,30 @@ class Heartbeat:
                 await self._forget(beat)
             else:
                 await self._missing(beat)
+
+    async def _expected(self, beat: Beat, known: Collection[str]) -> Beat | None:
+        """Give a heartbeat as the rules in force expect it; None when they expect none.
+
+        One whose rule is gone is waited for no longer. One that is named otherwise now keeps its time under that name.
+        Rules of last resort say nothing of heartbeats.
+        """
+        rules = self._rules()
+        if rules.degraded:
+            return None
+        decision = rules.classify(Alert("", "", beat.labels, {}, True, beat.at))
+        if decision.heartbeat_s is None:
+            log.info("no longer a heartbeat by the rules in force", heartbeat=beat.key)
+            await self._end(beat)
+            return None
+        found = replace(beat, key=decision.group_key, rule=decision.rule, within_s=decision.heartbeat_s)
+        if found.key == beat.key:
+            return found
+        if found.key not in known:
+            await self._store.commit(Move(beats=[found]))
+            if beat.key in self._heard:
+                self._heard[found.key] = self._heard[beat.key]
+        await self._end(beat)
+        return None if found.key in known else found
 
     def _absent_s(self, beat: Beat) -> float:
         """Count from the beat's arrival, but never from before we could hear it."""
@@ -131,13 +164,21 @@ class Heartbeat:
     async def _forget(self, beat: Beat) -> None:
         """Wait for it no longer, and say so where its absence was told."""
         assert self._raised is not None
-        labels, _ = self._raised.pop(beat.key, ({}, 0.0))
+        labels, _ = self._raised.get(beat.key, ({}, 0.0))
         text = f"{_name(beat)} has been absent for {FORGOTTEN_AFTER.days} days; it is forgotten until it comes again."
         log.warning("a heartbeat is forgotten", heartbeat=beat.key, last=beat.at.isoformat(timespec="seconds"))
         if labels:
             said = News(identify("responder", labels), "responder", "told", "", text)
             await self._say({"news": [asdict(said)]})
+        await self._end(beat)
+
+    async def _end(self, beat: Beat) -> None:
+        """Wait for it no longer, and end the alert of its absence."""
+        assert self._raised is not None
+        if beat.key in self._raised:
+            labels, _ = self._raised[beat.key]
             await self._say({"alerts": [{"labels": labels, "annotations": {}, "resolved": True}]})
+            del self._raised[beat.key]
         await self._store.stop_beat(beat.key)
         self._heard.pop(beat.key, None)
 

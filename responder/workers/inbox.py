@@ -21,6 +21,7 @@ from responder.errors import Conflict, Rejected, StoreError
 from responder.model import Alert, BadEntry, Cursor, Decision, Decoded, Episode, EpisodeChange, InboxRow, Move, News
 from responder.ports import Clock, Receiver, Store
 from responder.rules import RuleSet
+from responder.story import View
 from responder.workers.judge import Judge
 
 CHUNK = 200  # alerts a transaction
@@ -31,6 +32,7 @@ TRUSTED_S = 60.0  # how long a repeat is believed to change nothing
 MAX_KNOWN = 1024
 LARGE_BYTES = 256 << 10
 UNMUTE_EVERY_S = 5.0
+REFUSED_S = 3600.0  # before an alert that could not be unmuted is tried again
 RECOMPUTED = 16  # times that a chunk is made anew when a row has changed meanwhile
 log = structlog.stdlib.get_logger("inbox")
 
@@ -81,6 +83,7 @@ class Inbox:
         self._of_identity: dict[str, set[tuple[str, str]]] = {}
         self._slice_began = 0.0
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="decoder")
+        self._refused: dict[str, float] = {}  # identities that cannot be unmuted -> until when that is not tried again
         self._size = CHUNK  # 1 while we look for an alert that the store refuses
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -128,10 +131,19 @@ class Inbox:
         """Open what was muted and fires on: its window is over, or what muted it has ended."""
         if self._clock.monotonic() < self._unmute_at:
             return
-        self._unmute_at = self._clock.monotonic() + UNMUTE_EVERY_S
-        while alerts := await self._judge.unmuted(self._size):
-            chunk = _Chunk(list(alerts), {alert.identity for alert in alerts}, cursor=cursor)
-            await self._commit(chunk)
+        now_s = self._clock.monotonic()
+        self._unmute_at = now_s + UNMUTE_EVERY_S
+        self._refused = {identity: until_s for identity, until_s in self._refused.items() if until_s > now_s}
+        try:
+            while alerts := await self._judge.unmuted(self._size, self._breathe, self._refused.keys()):
+                chunk = _Chunk(list(alerts), {alert.identity for alert in alerts}, cursor=cursor)
+                await self._commit(chunk)
+                if not chunk.alerts:  # it is in quarantine, which pages, and still muted: nothing waits behind it
+                    self._refused[alerts[0].identity] = now_s + REFUSED_S
+        except Exception as error:
+            if self._size > 1 and not _passing(error):
+                self._unmute_at = now_s  # at once, one by one
+            raise
 
     async def _take(self, chunk: _Chunk, row: InboxRow, skip: int) -> _Chunk:
         """Add one body to the chunk; a full chunk is written and a new one begun."""
@@ -210,8 +222,7 @@ class Inbox:
                 if not left:
                     raise
             except Exception as error:  # refused by the store, or a fault of ours over this one alert
-                passing = isinstance(error, StoreError) and not isinstance(error, Rejected)
-                if passing or len(chunk.alerts) != 1 or self._size != 1 or not left:
+                if _passing(error) or len(chunk.alerts) != 1 or self._size != 1 or not left:
                     raise
                 self._refuse(chunk, str(error) if isinstance(error, Rejected) else type(error).__name__)
         self._forget(changed)
@@ -222,8 +233,9 @@ class Inbox:
     async def _move(self, chunk: _Chunk) -> tuple[Move, set[str]]:
         """Make the move of a chunk, and name the identities that it changes by more than a count."""
         rules, now = await self._judge.rules(), self._clock.now()
-        decisions = await self._judge.decide(rules, chunk.alerts, self._breathe)
-        view = await self._view(chunk, decisions)
+        episodes = await self._episodes(chunk)
+        decisions = await self._judge.decide(rules, chunk.alerts, episodes, self._breathe)
+        view = await self._view(chunk, decisions, episodes)
         for alert, decision in zip(chunk.alerts, decisions, strict=True):
             episode = view.episodes.get(alert.identity)
             if decision is not None and (episode is None or not episode.firing):
@@ -243,19 +255,20 @@ class Inbox:
         move.counts["bodies", ""] += chunk.bodies
         return move, changed
 
-    async def _view(self, chunk: _Chunk, decisions: Sequence[Decision | None]) -> pipeline.View:
+    async def _episodes(self, chunk: _Chunk) -> dict[str, Episode]:
+        named = {*(alert.identity for alert in chunk.alerts), *(said.identity for said in chunk.news)}
+        return await self._store.episodes(list(named)) if named else {}
+
+    async def _view(self, chunk: _Chunk, decisions: Sequence[Decision | None], episodes: Mapping[str, Episode]) -> View:
         if not chunk.alerts and not chunk.news:
-            return pipeline.View({}, {}, {})
-        episodes = await self._store.episodes(
-            list({*(alert.identity for alert in chunk.alerts), *(said.identity for said in chunk.news)})
-        )
+            return View({}, {}, {})
         keys = list({decision.group_key for decision in decisions if decision is not None})
         twins = await self._store.twins(self._aliases(chunk.alerts, episodes))
         homes = {each.incident for each in episodes.values() if each.incident is not None} | set(twins.values())
         found = await self._store.groups(keys, list(homes))
         ordered = sorted(found, key=lambda each: (not each.status.ended, each.id))  # the open one stands last
         by_key = {incident.group_key: incident for incident in ordered}
-        return pipeline.View(episodes, by_key, {incident.id: incident for incident in found}, twins)
+        return View(episodes, by_key, {incident.id: incident for incident in found}, twins)
 
     def _aliases(self, alerts: Sequence[Alert], episodes: Mapping[str, Episode]) -> list[str]:
         """Name the groups of alerts that begin, where there is another source that may report them as well."""
@@ -282,7 +295,7 @@ class Inbox:
         for receiver, bad in chunk.bad:
             move.quarantined.append((receiver, bad, self._clock.now()))
             move.counts["entries", ""] += bad.entries
-            move.counts["bodies_unread", ""] += bad.entries == 0
+            move.counts["bodies_unread", ""] += bad.entries == 0 and chunk.bodies > 0  # else it was unmuted, not sent
         loud = {name: bad.reason for name, bad in reversed(chunk.bad) if name != "responder" and not bad.quiet}
         for receiver, reason in loud.items():
             labels = {"alertname": "UnreadableAlert", "receiver": receiver}
@@ -322,7 +335,10 @@ class Inbox:
             if len(self._known) >= MAX_KNOWN:
                 self._drop(next(iter(self._known)))
             entries = Counter(episode.id for _, episode in found if episode is not None)
-            counts = _counts(alerts, rules)
+            decisions = [rules.classify(alert) for alert in alerts if alert.firing]
+            if any(each.heartbeat_s is not None for each in decisions):  # each beat is to be noted
+                continue
+            counts = _counts(alerts, decisions)
             until = self._clock.monotonic() + TRUSTED_S
             identities = frozenset(alert.identity for alert in alerts)
             self._known[group] = _Known(digest, identities, list(entries.items()), counts, until, rules.revision)
@@ -337,20 +353,25 @@ class Inbox:
             self._slice_began = self._clock.monotonic()
 
 
+def _passing(error: Exception) -> bool:
+    """Whether it is the store's fault for now, not that of what was to be written."""
+    return isinstance(error, StoreError) and not isinstance(error, Rejected)
+
+
 def _changes(change: EpisodeChange) -> bool:
     return change.ended_at is not None or change.reopen or change.started_at is not None or change.incident is not None
 
 
-def _counts(alerts: Sequence[Alert], rules: RuleSet) -> Counter[tuple[str, str]]:
+def _counts(alerts: Sequence[Alert], decisions: Sequence[Decision]) -> Counter[tuple[str, str]]:
     """The ledger's counters that one repeat of these alerts adds to."""
     counts: Counter[tuple[str, str]] = Counter()
     for alert in alerts:
         counts["entries", ""] += alert.entries
         counts["alerts", f"{alert.source}/{'firing' if alert.firing else 'resolved'}"] += alert.entries
-        if alert.firing:
-            counts["rule_hits", rules.classify(alert).rule] += alert.entries
-        else:
+        if not alert.firing:
             counts["stale", ""] += alert.entries
+    for alert, decision in zip([each for each in alerts if each.firing], decisions, strict=True):
+        counts["rule_hits", decision.rule] += alert.entries
     return counts
 
 

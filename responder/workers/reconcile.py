@@ -235,8 +235,12 @@ class Reconcile:
         await self._say(_states([firing[identity] for identity in held], held), "")
 
     async def _say(self, states: Sequence[tuple[Episode, str]], outcome: str) -> None:
-        """Tell each incident once an episode and state, in one line however many episodes it has."""
+        """Tell each incident once an episode and state, in one line however many episodes it has.
+
+        What is muted has no thread yet: it is told once it has one.
+        """
         fresh = [(each, state) for each, state in states if self._seen.said.get(each.identity) != state]
+        fresh = [(each, state) for each, state in fresh if each.incident is not None or outcome == "closed"]
         lines: dict[tuple[int, str], list[Episode]] = {}
         for each, state in fresh:
             if each.incident is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from responder.agent.watch import Watch
 from responder.model import Severity, Status
 from responder.rules import RuleSet
 from responder.rules.calendar import Calendar
@@ -334,3 +335,28 @@ async def test_a_raise_in_quiet_hours_mentions_nobody_and_is_told_when_they_end(
         await at.post(entry(instance="b", severity="critical"))
         await pass_time(at, minutes=52)
         assert await paged(at) == [(10, ""), (60, "user:FIRST")]
+
+
+async def test_hours_that_a_reload_takes_away_leave_nobody_without_a_page(tmp_path: Path) -> None:
+    async with house(tmp_path, rules=QUIET) as at:
+        await at.post(entry(severity="critical"))
+        await at.carry_due()
+        await pass_time(at, minutes=20)
+        at.kinds["watch"] = Watch(lambda: RULES, lambda _: 300.0, at.metrics).run()
+        at.clock.turn(minutes=40)  # that is when it was to be looked at again
+        await at.carry_due()
+        await pass_time(at, minutes=40)
+        assert await paged(at) == [(60, "user:FIRST"), (75, "user:FIRST"), (90, "user:SECOND")]
+
+
+async def test_what_is_late_waits_for_the_end_of_the_next_quiet_hours(tmp_path: Path) -> None:
+    evening = QuietHours("evening", Calendar(UTC, from_minute=20 * 60, to_minute=22 * 60), severities=(P1,))
+    rules = RuleSet(RULES.rules, replace(POLICY, quiet_hours=(EARLY, evening)))
+    async with house(tmp_path, rules=rules) as at:
+        await at.post(entry(severity="critical"))
+        await at.carry_due()
+        at.clock.turn(hours=12)  # we were down
+        await at.carry_due()
+        assert await paged(at) == []
+        await pass_time(at, minutes=100)
+        assert await paged(at) == [(780, "user:FIRST"), (795, "user:FIRST"), (810, "user:SECOND")]

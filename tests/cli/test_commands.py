@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import aiohttp
@@ -12,6 +15,7 @@ import pytest
 
 from responder.cli import run
 from tests.daemon import alert, body, daemon
+from tests.given import entry, house
 
 
 @pytest.fixture(autouse=True)
@@ -302,3 +306,66 @@ async def test_alerts_and_why_they_were_judged_so_are_told_with_and_without_the_
             if one.process is not None and one.process.returncode is None:
                 await one.kill(signal.SIGTERM)
     assert await asyncio.to_thread(run, ["explain", "ALERT-99"]) == 1
+
+
+# --- a database without a daemon ---
+
+DEAD = "listen: 127.0.0.1:1\nstore: sqlite:responder.db\n"
+READS = [["incidents", "list"], ["incidents", "show", "INC-1"], ["rules", "diff", "rules", "rules"]]
+
+
+async def _one_incident() -> None:
+    async with house(Path()) as at:
+        await at.post(entry())
+
+
+def _damaged() -> None:
+    """Write over the tables that the commands come to after they have looked at the file's head."""
+    with closing(sqlite3.connect("responder.db")) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        size_bytes = connection.execute("PRAGMA page_size").fetchone()[0]
+        names = ("timeline", "episode", "episode_incident")
+        sql = f"SELECT rootpage FROM sqlite_master WHERE name IN {names}"
+        pages = [page for (page,) in connection.execute(sql)]
+    with Path("responder.db").open("r+b") as file:
+        for page in pages:
+            file.seek(size_bytes * (page - 1))
+            file.write(b"A" * size_bytes)
+
+
+def _versioned(version: int) -> None:
+    with closing(sqlite3.connect("responder.db")) as connection:
+        connection.execute(f"PRAGMA user_version = {version}")
+
+
+@pytest.mark.parametrize("command", READS, ids=" ".join)
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [
+        pytest.param(_damaged, "responder.db: database disk image is malformed", id="damaged"),
+        pytest.param(lambda: _versioned(1), "not 2; `responder run` brings it up to date", id="older"),
+        pytest.param(lambda: _versioned(99), "not 2; ask with the newer responder", id="newer"),
+    ],
+)
+def test_a_database_that_cannot_be_read_is_named(
+    capsys: pytest.CaptureFixture[str], command: list[str], harm: Callable[[], None], says: str
+) -> None:
+    Path("responder.yaml").write_text(DEAD, "utf-8")
+    Path("rules").mkdir()
+    Path("rules/a.yaml").write_text("rules: [{name: all, severity: P2}]", "utf-8")
+    asyncio.run(_one_incident())
+    harm()
+    assert run(command) == 1
+    assert says in capsys.readouterr().err
+
+
+def test_annotations_that_are_no_object_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("a.json").write_text('{"labels": {"alertname": "X"}, "annotations": [1]}', "utf-8")
+    assert run(["explain", "a.json"]) == 1
+    assert "a.json: annotations is list, not an object" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["incidents", "show", "INC-x"], ["explain", "INC-9999999999999999"]], ids=" ".join)
+def test_what_is_no_name_of_an_incident_is_misuse(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
+    assert run(command) == 2
+    assert "is not an incident; write INC-12" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,7 @@ from responder.integrations.alertmanager import Alertmanager, Settings
 from responder.metrics import SENDER_PROBLEMS
 from responder.model import InboxRow
 from responder.ports import Past
-from responder.workers.doctor import KEPT, MAX_GROUPS, MAX_PROBLEMS, Doctor
+from responder.workers.doctor import KEPT, MAX_GROUPS, MAX_PEERS, MAX_PROBLEMS, MAX_SENDERS, Doctor
 from responder.workers.remedies import REMEDIES
 from tests.given import NOW, FakeClock, after, body, entry, new_metrics
 
@@ -45,6 +46,10 @@ def traffic() -> Traffic:
 
 def ended(**labels: Any) -> dict[str, Any]:
     return entry(firing=False, ended=after(1), **labels)
+
+
+def ended_of(name: str, **labels: Any) -> dict[str, Any]:
+    return entry(name, firing=False, ended=after(1), **labels)
 
 
 def truncated(seen: Traffic) -> None:
@@ -222,3 +227,24 @@ def test_what_was_missed_is_kept_for_who_asks(traffic: Traffic) -> None:
     traffic.doctor.missed("alertmanager", NOW, after(600), [Past({"alertname": "Short"}, after(60), after(120))])
     [missed] = traffic.doctor.as_dict()["missed"]
     assert (missed["count"], missed["alerts"][0]["labels"]) == (1, {"alertname": "Short"})
+
+
+def test_labels_of_any_length_do_not_fill_the_memory(traffic: Traffic) -> None:
+    long = "x" * 100_000
+    tracemalloc.start()
+    try:
+        for n in range(100):
+            value = f"{n}{long}"
+            traffic.see(entry(pod=value), ended(pod=f"{value}-"), group=f"g{n}")
+            traffic.see(entry(f"A{value}", pod="a"), ended_of(f"A{value}", pod="b"), group=f"h{n}")
+        held_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held_bytes < 5 << 20
+
+
+def test_of_many_peers_of_one_group_few_are_kept(traffic: Traffic) -> None:
+    for n in range(MAX_SENDERS):
+        traffic.see(entry(), sender=f"http://am-{n}:9093")
+    [peers] = traffic.doctor._groups.values()
+    assert len(peers) == MAX_PEERS

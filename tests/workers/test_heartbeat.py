@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from responder.model import Beat, Incident, Move, Severity
+from responder.model import Alert, Beat, Incident, Move, Severity
 from responder.rules import RuleSet
+from responder.rules.classify import page_everything
 from responder.workers.doctor import Doctor
 from responder.workers.heartbeat import GRACE_S, TICK_S, Heartbeat
 from tests.given import POLICY, FakeClock, House, entry, house, rule
 
 WITHIN_S = 600.0
 LABELS = {"alertname": "Watchdog", "cluster": "eu"}
+WATCHDOG = rule("watchdog", 'alertname="Watchdog"', group_by=("cluster",), heartbeat_s=WITHIN_S)
 RULES = RuleSet(
-    (rule("responder-watchdog-missing", 'alertname="WatchdogMissing"', severity=Severity.P1, group_by=("receiver",)),),
+    (
+        WATCHDOG,
+        rule("responder-watchdog-missing", 'alertname="WatchdogMissing"', severity=Severity.P1, group_by=("receiver",)),
+    ),
     POLICY,
 )
 
@@ -29,11 +34,13 @@ class Scene:
     at: House
     worker: Heartbeat
     doctor: Doctor
+    rules: list[RuleSet]  # the first is in force
 
     async def beat(self, **labels: str) -> None:
         """A Watchdog comes by webhook."""
         labels = LABELS | labels
-        beat = Beat(f"watchdog|{labels['cluster']}", "watchdog", WITHIN_S, labels, self.at.clock.now())
+        decided = self.rules[0].classify(Alert("alertmanager", "", labels, {}, True, self.at.clock.now()))
+        beat = Beat(decided.group_key, decided.rule, decided.heartbeat_s or 0.0, labels, self.at.clock.now())
         await self.at.store.commit(Move(beats=[beat]))
 
     async def live(self, seconds: float) -> None:
@@ -52,7 +59,9 @@ def scene_of(at: House) -> Scene:
         await at.accept(raw, receiver)
 
     doctor = Doctor(at.clock, at.metrics)
-    return Scene(at, Heartbeat(at.store, list(at.receivers), submit, at.clock, doctor), doctor)
+    rules = [RULES]
+    worker = Heartbeat(at.store, list(at.receivers), submit, at.clock, doctor, lambda: rules[0])
+    return Scene(at, worker, doctor, rules)
 
 
 @pytest.fixture
@@ -175,3 +184,64 @@ async def test_the_oldest_heartbeats_age_is_a_metric(scene: Scene) -> None:
     scene.at.metrics.figures = await scene.at.store.figures()
     scene.at.metrics.now = scene.at.clock.now().timestamp()
     assert scene.at.metrics.registry.get_sample_value("responder_heartbeat_age_seconds") == 120
+
+
+# --- new rules ---
+
+
+def changed(**fields: object) -> RuleSet:
+    return RuleSet((replace(WATCHDOG, **fields), *RULES.rules[1:]), POLICY)  # type: ignore[arg-type]  # fields of a Rule
+
+
+async def test_what_is_no_heartbeat_by_new_rules_is_not_waited_for(scene: Scene) -> None:
+    await beating(scene)
+    scene.rules[0] = RuleSet(RULES.rules[1:], POLICY)
+    await scene.live(3 * WITHIN_S)
+    assert (await scene.incidents(), await scene.at.store.beats()) == ([], [])
+
+
+async def test_an_absence_that_new_rules_do_not_mind_has_ended(scene: Scene) -> None:
+    await beating(scene)
+    await scene.live(2 * WITHIN_S)
+    scene.rules[0] = RuleSet(RULES.rules[1:], POLICY)
+    await scene.live(TICK_S)
+    assert [each.firing for each in await scene.incidents()] == [0]
+
+
+@pytest.mark.parametrize(
+    ("new", "pages"),
+    [
+        pytest.param({"heartbeat_s": 4 * WITHIN_S}, 0, id="more time"),
+        pytest.param({"heartbeat_s": WITHIN_S / 2}, 1, id="less time"),
+        pytest.param({"name": "dead-man"}, 0, id="another name"),
+    ],
+)
+async def test_new_rules_say_within_what_time_a_heartbeat_must_come(
+    scene: Scene, new: dict[str, object], pages: int
+) -> None:
+    await beating(scene)
+    scene.rules[0] = changed(**new)
+    await scene.live(60)
+    assert len(await scene.incidents()) == pages
+
+
+async def test_a_heartbeat_of_another_name_by_new_rules_is_waited_for_as_before(scene: Scene) -> None:
+    await beating(scene)
+    scene.rules[0] = changed(name="dead-man")
+    await scene.live(WITHIN_S - 300)
+    assert not await scene.incidents()
+    await scene.live(2 * TICK_S)
+    assert len(await scene.incidents()) == 1
+    assert [each.rule for each in await scene.at.store.beats()] == ["dead-man"]
+
+
+async def test_rules_of_last_resort_neither_miss_nor_forget_a_heartbeat(scene: Scene) -> None:
+    await scene.beat()
+    scene.rules[0] = page_everything("broken")
+    await scene.live(3 * WITHIN_S)
+    assert not await scene.incidents()
+    scene.rules[0] = RULES
+    await scene.live(WITHIN_S)
+    assert not await scene.incidents()
+    await scene.live(60)
+    assert len(await scene.incidents()) == 1

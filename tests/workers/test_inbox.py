@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -10,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from responder.errors import Conflict, StoreError
-from responder.model import Cursor, Decoded, Move, Status
+from responder.model import Alert, Cursor, Decoded, Move, Status
 from responder.workers import inbox as worker
 from responder.workers.inbox import Inbox
-from tests.given import P1, P2, RULES, FakeClock, House, after, body, entry, house
+from tests.given import P1, P2, P3, RULES, FakeClock, House, after, body, entry, house
 
 
 @pytest.fixture
@@ -496,3 +497,27 @@ async def test_what_the_store_refuses_whatever_it_holds_is_waited_for_not_hammer
         await asyncio.sleep(0.001)
     assert (await at.incident()).rule == "api"
     assert await at.unaccounted() == 0
+
+
+# --- what tells only a part ---
+
+
+class Halves(Crashing):
+    """A receiver of bodies that tell only a part of what they know: {"id": ..., "labels": {...}}."""
+
+    name = "halves"
+
+    def decode(self, body: bytes, received_at: datetime) -> Decoded:
+        found = json.loads(body)
+        return Decoded(
+            (Alert("halves", found["id"], found["labels"], {}, True, received_at, received_at, partial=True),)
+        )
+
+
+async def test_what_tells_only_a_part_is_judged_by_all_that_is_known_of_it(tmp_path: Path) -> None:
+    async with house(tmp_path, more={"halves": Halves()}) as at:
+        for labels in ({"alertname": "Api", "severity": "info", "cluster": "eu"}, {"alertname": "Api"}):
+            await at.accept(json.dumps({"id": "one", "labels": labels}).encode(), "halves")
+            await at.settle()
+        [incident] = await at.all_incidents()
+        assert (incident.severity, await at.posts(1, "page")) == (P3, [])

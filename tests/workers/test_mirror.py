@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from responder import incidents
 from responder.errors import TransientError
-from responder.model import Marker, Message, Move, Post
+from responder.model import Incident, Marker, Message, Move, Post
 from responder.store.sqlite import SqliteStore
 from responder.workers.mirror import MirrorChat
 from responder.workers.outbox import Outbox
@@ -52,10 +53,18 @@ async def send(store: SqliteStore, there: Elsewhere, *, minutes: int = 1) -> Non
         await outbox.deliver(due[0])
 
 
+async def happens(store: SqliteStore, act: Callable[[Move, Incident], Incident]) -> None:
+    """Let something become of the incident."""
+    incident, move = await store.incident(1), Move()
+    assert incident is not None
+    move.changed.append(act(move, incident))
+    await store.commit(move)
+
+
 async def test_it_is_told_what_becomes_of_its_incident_in_order(store: SqliteStore) -> None:
     there = Elsewhere()
-    said = [Post(1, kind, P2, Message(title="", body=kind), "PABC", "pagerduty") for kind in ("acknowledged", "note")]
-    await store.commit(Move(posts=said))
+    await happens(store, lambda move, incident: incidents.acknowledged(move, incident, "ada", after(1)))
+    await store.commit(Move(posts=[Post(1, "note", P2, Message(title="", body="n"), "PABC", "pagerduty")]))
     await send(store, there)
     assert [(kind, ref) for kind, ref, _ in there.heard] == [
         ("linked", "PABC"),
@@ -70,4 +79,18 @@ async def test_what_arrived_although_its_answer_was_lost_is_not_told_again(store
     await send(store, there)
     await send(store, there, minutes=2)
     assert len(there.heard) == 1
+    assert await store.due_posts(after(hours=1), 1) == []
+
+
+async def test_what_fires_again_before_it_was_told_to_be_over_is_not_ended_there(store: SqliteStore) -> None:
+    there = Elsewhere()
+    await happens(store, lambda move, incident: incidents.acknowledged(move, incident, "ada", after(1)))
+    await happens(store, lambda move, incident: incidents.resolved(move, incident, "ada", "", after(2)))
+    await happens(store, lambda move, incident: incidents.reopened(move, incident, "again", "", after(3)))
+    await send(store, there)
+    assert [kind for kind, _, _ in there.heard] == ["linked"]
+    await happens(store, lambda move, incident: incidents.acknowledged(move, incident, "bob", after(4)))
+    await happens(store, lambda move, incident: incidents.resolved(move, incident, "bob", "", after(5)))
+    await send(store, there)
+    assert [kind for kind, _, _ in there.heard] == ["linked", "acknowledged", "resolved"]
     assert await store.due_posts(after(hours=1), 1) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from responder.model import Episode
+from responder.errors import Rejected
+from responder.model import Episode, Move
 from responder.record import ledger_json
 from responder.rules import Policy, RuleSet
 from responder.rules.inhibit import Inhibition
@@ -181,3 +183,111 @@ async def test_no_silence_hides_what_we_say_of_ourselves(tmp_path: Path) -> None
         await at.post(entry())
         await at.settle()
         assert [each.title.split()[0] for each in await at.all_incidents()] == ["alertmanager"]
+
+
+# --- what mutes others, and has ended ---
+
+
+async def test_a_late_copy_of_what_has_ended_mutes_nobody(tmp_path: Path) -> None:
+    async with under(tmp_path, INHIBITED) as at:
+        await at.post(entry("NodeDown", node="n1"))
+        at.clock.turn(60)
+        await at.post(entry("NodeDown", node="n1", firing=False, ended=after(60)))
+        at.clock.turn(10)
+        await at.post(entry("NodeDown", node="n1"), sender="http://am-1:9093")
+        await at.post(entry("Slow", node="n1"))
+        assert [each.title for each in await at.all_incidents()] == ["NodeDown", "Slow"]
+
+
+async def test_an_end_before_the_start_leaves_what_it_mutes_muted(tmp_path: Path) -> None:
+    async with under(tmp_path, INHIBITED) as at:
+        await at.post(entry("NodeDown", node="n1"))
+        at.clock.turn(60)
+        await at.post(entry("NodeDown", node="n1", firing=False, ended=after(-60)))
+        await at.post(entry("Slow", node="n1"))
+        assert [each.title for each in await at.all_incidents()] == ["NodeDown"]
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["in-one-life", "after-a-restart"])
+async def test_an_alert_of_ours_mutes_no_longer_when_a_person_has_ended_its_incident(
+    tmp_path: Path, restarted: bool
+) -> None:
+    blind = Inhibition("blind", tuple(parse('alertname="UnreadableAlert"')), tuple(parse('alertname="Slow"')), ())
+    async with under(tmp_path, replace(POLICY, inhibitions=(blind,))) as at:
+        await at.accept(b"not json")
+        await at.settle()
+        await at.post(entry("Slow"))
+        if restarted:
+            at.inbox = Inbox(at.store, at.receivers, lambda: at.rules, at.clock)
+        await pass_by(at, 10)
+        assert len(await at.all_incidents()) == 1
+        await at.people.resolve(1, "ada")
+        await pass_by(at, 10)
+        assert [each.title for each in await at.all_incidents()][1:] == ["Slow"]
+
+
+# --- what cannot be unmuted ---
+
+
+class Refusing:
+    """A store that refuses every move that opens an incident of a name."""
+
+    def __init__(self, given: House, title: str) -> None:
+        self._store, self._title, self.refused = given.store, title, 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    async def commit(self, move: Move) -> list[int]:
+        if any(each.title == self._title for each in move.opened):
+            self.refused += 1
+            raise Rejected("planted")
+        return await self._store.commit(move)
+
+
+async def test_an_alert_that_cannot_be_unmuted_is_told_once_and_nothing_waits_behind_it(tmp_path: Path) -> None:
+    everything = replace(POLICY, silences=(Silence((), NOON, "ada", "all"),))
+    async with under(tmp_path, everything) as at:
+        await at.post(entry("Slow", node="bad"), entry("Wide"))
+        store = Refusing(at, "Slow")
+        at.inbox = Inbox(store, at.receivers, lambda: at.rules, at.clock)  # type: ignore[arg-type]
+        at.clock.turn(hours=4)
+        stop = asyncio.Event()
+        running = asyncio.create_task(at.inbox.run(stop))
+        for _ in range(40):
+            await asyncio.sleep(0.01)
+            at.clock.turn(UNMUTE_EVERY_S)
+        stop.set()
+        at.clock.turn(UNMUTE_EVERY_S)
+        await asyncio.wait_for(running, 10)
+        titles = [each.title for each in await at.all_incidents()]
+        assert titles[0] == "Wide"
+        assert len(titles) == 2
+        assert titles[1].startswith("alertmanager sent what cannot be read: the store refuses Slow")
+        assert (await at.figure("quarantined"), await at.unaccounted(), store.refused) == (1, 0, 2)
+        assert ledger_json(await at.store.figures(), 0)["bodies"] == {
+            "received": 2, "decoded": 2, "quarantined": 0, "waiting": 0
+        }  # fmt: skip
+
+
+# --- heartbeats and new rules ---
+
+
+async def test_what_is_a_heartbeat_no_more_is_told_without_a_new_body(tmp_path: Path) -> None:
+    async with house(tmp_path, rules=RuleSet(BEATS, POLICY)) as at:
+        rules = [at.rules]
+        at.inbox = Inbox(at.store, at.receivers, lambda: rules[0], at.clock)
+        await at.post(entry("Watchdog"))
+        rules[0] = RULES
+        await pass_by(at, 10)
+        assert [each.title for each in await at.all_incidents()] == ["Watchdog"]
+
+
+async def test_a_heartbeat_that_stands_in_an_open_incident_beats_each_time(tmp_path: Path) -> None:
+    async with house(tmp_path) as at:
+        await at.post(entry("Watchdog"))
+        at.inbox = Inbox(at.store, at.receivers, lambda: RuleSet(BEATS, POLICY), at.clock)
+        for _ in range(3):
+            at.clock.turn(10)
+            await at.post(entry("Watchdog"))
+        assert [each.at for each in await at.store.beats()] == [at.clock.now()]

@@ -122,6 +122,26 @@ async def test_a_head_in_quiet_hours_mentions_nobody_and_says_until_when(tmp_pat
         assert ("On it", "nobody yet; quiet hours until 2026-11-20 10:00 UTC") in head.message.facts
 
 
+@pytest.mark.parametrize(
+    ("hours", "mention"),
+    [
+        pytest.param((8 * 60, 9 * 60 + 5), "", id="quiet when it was opened: the watch mentions"),
+        pytest.param((9 * 60 + 5, 10 * 60), "user:FIRST", id="quiet only when it arrives"),
+    ],
+)
+async def test_a_late_head_mentions_whom_it_was_to_mention_when_it_was_opened(
+    tmp_path: Path, hours: tuple[int, int], mention: str
+) -> None:
+    early = QuietHours("early", Calendar(UTC, from_minute=hours[0], to_minute=hours[1]), severities=(P1,))
+    rules = RuleSet(RULES.rules, replace(POLICY, quiet_hours=(early,)))
+    async with house(tmp_path, rules=rules) as at:
+        chat = StrictChat()
+        await at.post(entry(severity="critical"))
+        at.clock.turn(minutes=10)  # the chat was down
+        await Sending(at, chat, Outbox(at.store, {"fake": chat}, lambda: rules, at.clock, at.metrics)).all()
+        assert [each.message.mention for each in chat.said] == [mention]
+
+
 # --- slowed down ---
 
 

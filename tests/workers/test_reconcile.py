@@ -16,8 +16,11 @@ from responder.integrations.alertmanager.makers import Makers
 from responder.integrations.alertmanager.truth import AlertmanagerTruth
 from responder.model import Alert, Beat, Episode, Move
 from responder.ports import Past, Standing
+from responder.rules import RuleSet
+from responder.rules.matchers import parse
+from responder.rules.suppress import Silence
 from responder.workers.reconcile import Reconcile
-from tests.given import NOW, FakeClock, House, after, alert, body, entry, house
+from tests.given import NOW, POLICY, RULES, FakeClock, House, after, alert, body, entry, house
 
 ITS_TURN_S, GONE_AFTER_S = 35.0, 300.0
 
@@ -363,3 +366,14 @@ def test_the_body_is_read_back_as_the_same_alert() -> None:
         (alert().identity, False, after(60)),
     ]
     assert not decoded.group_key
+
+
+async def test_what_was_muted_here_is_told_its_state_there_once_it_has_a_thread(tmp_path: Path) -> None:
+    quiet = Silence(tuple(parse('alertname="Api"')), after(minutes=10), "ada", "work")
+    async with house(tmp_path, rules=RuleSet(RULES.rules, replace(POLICY, silences=(quiet,)))) as at:
+        scene = scene_of(at, FakeTruth(muted={alert().identity: "silenced by bob"}))
+        await at.post(entry())
+        await scene.compare(later_s=60)
+        await scene.compare(later_s=600)
+        await scene.compare(later_s=30)
+        assert [line.count("silenced by bob") for line in await scene.lines()] == [1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -385,3 +386,13 @@ async def test_hits_of_new_rules_begin_at_zero_and_no_series_falls(tmp_path: Pat
         at.metrics.figures = await at.store.figures()
         assert at.value("rule_hits_total", rule="shop") == 1
         assert {name: at.value("rule_hits_total", rule=name) for name in hits} == hits
+
+
+async def test_a_mistake_in_a_file_whose_name_is_not_utf8_is_said_like_any_other(tmp_path: Path) -> None:
+    async with living(tmp_path) as at:
+        Path(os.fsdecode(os.fsencode(at.file.parent) + b"/\xff.yaml")).write_text(BAD)
+        outcome = await at.reload.reload("asked")
+        assert "?.yaml" in outcome.errors[0].path
+        assert [each.title for each in await at.incidents()] == [
+            "Rules or runbooks on disk cannot be used; the old ones stay in force"
+        ]

@@ -109,7 +109,7 @@ class SqliteStore:
 
     async def muted(self, after: int, limit: int) -> list[Episode]:
         """Episodes that fire and are muted, behind a number."""
-        return await self._hot.read(reads.firing, after, limit, "AND muted <> '' AND muted <> 'heartbeat'")
+        return await self._hot.read(reads.firing, after, limit, "AND muted <> ''")
 
     async def firing(self, after: int, limit: int) -> list[Episode]:
         """Episodes that fire, behind a number."""
