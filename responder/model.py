@@ -140,6 +140,8 @@ class Episode:
     incident: int | None
     generator_url: str = ""
     muted: Muted = HEARD
+    ref: str = ""
+    alias: str = ""
 
 
 @dataclass(frozen=True, slots=True)

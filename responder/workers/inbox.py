@@ -271,11 +271,11 @@ class Inbox:
         return View(episodes, by_key, {incident.id: incident for incident in found}, twins)
 
     def _aliases(self, alerts: Sequence[Alert], episodes: Mapping[str, Episode]) -> list[str]:
-        """Name the groups of alerts that begin, where there is another source that may report them as well."""
+        """Name the groups of alerts that look for an incident, where another source may report them as well."""
         if len(self._receivers.keys() - {"responder"}) <= 1:
             return []
         begins = [each for each in alerts if each.alias and each.firing]
-        known = {identity for identity, episode in episodes.items() if episode.firing}
+        known = {identity for identity, episode in episodes.items() if episode.firing and episode.incident is not None}
         return list({each.alias for each in begins if each.identity not in known})
 
     def _refuse(self, chunk: _Chunk, why: str) -> None:

@@ -107,4 +107,5 @@ def _again(episode: Episode) -> Alert:
     return Alert(
         episode.source, episode.identity, episode.labels, episode.annotations, True, episode.received_at,
         episode.started_at, generator_url=episode.generator_url, entries=0,
+        ref=episode.ref, alias=episode.alias,
     )  # fmt: skip

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ from typing import Any
 import pytest
 
 from responder.integrations.pagerduty.receiver import PagerDutyReceiver
-from responder.rules import load
+from responder.rules import RuleSet, load
+from responder.rules.matchers import parse
+from responder.rules.suppress import Silence
+from responder.workers.inbox import UNMUTE_EVERY_S, Inbox
 from tests.given import House, body, entry, house
 from tests.rules.given import SHIPPED
 
@@ -121,3 +125,26 @@ async def test_taken_here_before_the_pager_knows_is_told_to_it(at: House) -> Non
     await took(at, pd())
     told = [(each["kind"], each["channel"]) for each in await at.posts(1) if each["chat"] == "pagerduty"]
     assert told == [("linked", "Q1TRIG7CHK0001"), ("acknowledged", "Q1TRIG7CHK0001")]
+
+
+@pytest.mark.parametrize("apart", [True, False], ids=["heard one after the other", "heard together"])
+async def test_two_sources_that_were_both_muted_make_one_incident_when_they_are_heard(
+    tmp_path: Path, apart: bool
+) -> None:
+    def silenced(*what: str) -> RuleSet:
+        silences = tuple(Silence(tuple(parse(each)), AT + timedelta(days=1), "ada", "work") for each in what)
+        return RuleSet(RULES.rules, replace(RULES.policy, silences=silences))
+
+    more = {"pagerduty": PagerDutyReceiver(["s"])}
+    async with house(tmp_path, more=more, rules=RULES, mirrors=["pagerduty"]) as at:
+        at.clock.at = AT
+        rules = [silenced('severity="page"', 'urgency=~".+"')]
+        at.inbox = Inbox(at.store, at.receivers, lambda: rules[0], at.clock)
+        await took(at, am(), pd())
+        assert await at.all_incidents() == []
+        for each in (silenced('severity="page"'), RULES) if apart else (RULES,):
+            rules[0] = each
+            at.clock.turn(UNMUTE_EVERY_S)
+            await at.inbox.once()
+        [incident] = await at.all_incidents()
+        assert (incident.firing, [system for system, _ in incident.links]) == (2, ["pagerduty"])

@@ -147,11 +147,13 @@ def _insert_episodes(connection: sqlite3.Connection, episodes: Sequence[NewEpiso
                 str(new.why.get("severity", "")),
                 new.muted.kind,
                 new.muted.why,
+                alert.ref,
+                alert.alias,
             )
         )
     bulk(connection, f"INSERT OR IGNORE INTO reason SELECT {columns(2)} FROM json_each(?)", reasons.items())
     try:
-        bulk(connection, f"INSERT INTO episode SELECT {columns(16)} FROM json_each(?)", rows)
+        bulk(connection, f"INSERT INTO episode SELECT {columns(18)} FROM json_each(?)", rows)
     except sqlite3.IntegrityError as error:
         raise _meant(error, "an episode was opened meanwhile") from error
     counted = [(first + offset, new.entries) for offset, new in enumerate(episodes)]

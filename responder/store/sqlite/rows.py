@@ -17,7 +17,7 @@ _MAPS = {"decision", "facts", "impact"}
 INCIDENT_COLUMNS = [field.name for field in fields(Incident)]
 EPISODE_COLUMNS = (
     "id, identity, source, labels, annotations, firing, started_at, ended_at, received_at, incident, generator_url,"
-    " muted, muted_why"
+    " muted, muted_why, ref, alias"
 )
 
 
@@ -70,10 +70,11 @@ def incident(row: Sequence[Any]) -> Incident:
 
 def episode(row: Sequence[Any]) -> Episode:
     """Read one row of EPISODE_COLUMNS."""
-    number, identity, source, labels, annotations, firing, started, ended, received, home, url, muted, reason = row
+    number, identity, source, labels, annotations, firing, started, ended, received, home, url, *more = row
+    muted, reason, ref, alias = more
     return Episode(
         number, identity, source, orjson.loads(labels), orjson.loads(annotations), bool(firing), surely(started),
-        moment(ended), surely(received), home, url, Muted(muted, reason),
+        moment(ended), surely(received), home, url, Muted(muted, reason), ref, alias,
     )  # fmt: skip
 
 

@@ -7,6 +7,9 @@ ALTER TABLE episode ADD COLUMN rule TEXT NOT NULL DEFAULT '';
 ALTER TABLE episode ADD COLUMN severity TEXT NOT NULL DEFAULT '';
 ALTER TABLE episode ADD COLUMN muted TEXT NOT NULL DEFAULT '';
 ALTER TABLE episode ADD COLUMN muted_why TEXT NOT NULL DEFAULT '';
+-- What its sender calls its incident, and what another source may call it too: for when it is heard after it was muted.
+ALTER TABLE episode ADD COLUMN ref TEXT NOT NULL DEFAULT '';
+ALTER TABLE episode ADD COLUMN alias TEXT NOT NULL DEFAULT '';
 CREATE INDEX episode_muted ON episode (firing, id) WHERE muted <> '';
 CREATE INDEX episode_firing ON episode (id) WHERE firing = 1;
 ALTER TABLE incident ADD COLUMN links TEXT NOT NULL DEFAULT '[]';
