@@ -20,9 +20,9 @@ from anthropic.types import Message as Answer
 from pydantic import BaseModel, Field, SecretStr
 
 from responder.errors import PermanentError, TransientError
-from responder.model import ModelReply, ModelRequest, Usage
 from responder.ports import Clock, Model
 from responder.redact import visible
+from responder.turns import ModelReply, ModelRequest, Usage
 
 API_URL = "https://api.anthropic.com"  # given always: else the SDK asks the environment
 CONNECT_S = 5.0

@@ -22,15 +22,12 @@ from responder.model import (
     Incident,
     Marker,
     Message,
-    ModelReply,
-    ModelRequest,
     Move,
     OutboxPost,
     Run,
     Severity,
-    ToolResult,
-    ToolSpec,
 )
+from responder.turns import ModelReply, ModelRequest, ToolResult, ToolSpec
 
 
 class Clock(Protocol):

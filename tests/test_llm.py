@@ -13,8 +13,8 @@ from pydantic import SecretStr, ValidationError
 from responder.doubles.anthropic import AnthropicDouble, Turn
 from responder.errors import PermanentError, TransientError
 from responder.llm import Models, Price, Settings, open_model, usage_of
-from responder.model import ModelRequest
 from responder.ports import Model
+from responder.turns import ModelRequest
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 TOOL: dict[str, object] = {"name": "promql", "description": "d", "input_schema": {"type": "object", "properties": {}}}

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from responder.agent.parts import ChainParts
 from responder.errors import PermanentError, ResponderError, TransientError
-from responder.model import Incident, ModelReply, ModelRequest, Severity
+from responder.model import Incident, Severity
 from responder.retry import retrying
+from responder.turns import ModelReply, ModelRequest
 
 ATTEMPTS, FIRST_WAIT_S, MAX_WAIT_S = 3, 1.0, 20.0
 ROUNDS = 3

@@ -13,9 +13,10 @@ from responder.agent import tools
 from responder.agent.parts import ChainParts, Record
 from responder.engine import Ctx
 from responder.incidents import cut
-from responder.model import Done, Evidence, Incident, Message, Post, ToolResult
+from responder.model import Done, Evidence, Incident, Message, Post
 from responder.ports import Tool
 from responder.runbooks import Pinned
+from responder.turns import ToolResult
 
 MAX_BODY_CHARS = 2800  # of one post
 Json = dict[str, Any]

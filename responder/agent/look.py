@@ -16,8 +16,9 @@ from responder.agent import asking
 from responder.agent.desk import Desk, Json, alerts_of, texts
 from responder.agent.tools import together
 from responder.incidents import cut
-from responder.model import Done, Incident, Move, Status, ToolResult
+from responder.model import Done, Incident, Move, Status
 from responder.runbooks import Check, Expect
+from responder.turns import ToolResult
 
 NAME = "first-look"
 CHECK_S = 5.0  # of one check: people wait for the first look, and the agents behind it

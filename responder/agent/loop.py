@@ -14,8 +14,9 @@ from responder.agent.brief import fence
 from responder.agent.desk import Desk, Json
 from responder.agent.report import Report
 from responder.agent.tools import Toolbox, together
-from responder.model import Done, ModelRequest
+from responder.model import Done
 from responder.runbooks import Agent
+from responder.turns import ModelRequest
 
 MAX_CALLS = 8  # of tools, in one turn
 MAX_PAUSES = 2

@@ -13,9 +13,10 @@ from responder.agent.desk import Desk, Json
 from responder.agent.loop import spent
 from responder.agent.parts import Record
 from responder.incidents import cut, duration
-from responder.model import Done, Incident, ModelRequest
+from responder.model import Done, Incident
 from responder.redact import visible
 from responder.runbooks import Agent, Phase
+from responder.turns import ModelRequest
 
 MAX_TIMELINE, MAX_LINE, MAX_DRAFT_CHARS = 60, 240, 12_000
 MAX_TOKENS = 6000

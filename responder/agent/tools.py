@@ -13,11 +13,11 @@ import structlog
 from responder.agent import report
 from responder.agent.parts import ChainParts
 from responder.errors import PermanentError, TransientError
-from responder.model import ToolResult
 from responder.ports import Tool
 from responder.redact import visible
 from responder.retry import retrying
 from responder.runbooks import Agent, Skill
+from responder.turns import ToolResult
 
 MAX_STORED_CHARS = 200_000
 MAX_SHOWN_CHARS = 8_000

@@ -24,9 +24,9 @@ from responder import app, logs
 from responder.config import Settings
 from responder.demo.recorded import JsonChat, RecordedTool, turn
 from responder.doubles.anthropic import AnthropicDouble
-from responder.model import ToolSpec
 from responder.redact import Redactor
 from responder.runbooks import load_library
+from responder.turns import ToolSpec
 
 HOLD_S = 3
 FINISHED_WITHIN_S = 120.0

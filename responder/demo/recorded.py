@@ -12,7 +12,8 @@ from typing import Any, TextIO
 import orjson
 
 from responder.doubles.anthropic import Turn
-from responder.model import Marker, Message, ToolResult, ToolSpec
+from responder.model import Marker, Message
+from responder.turns import ToolResult, ToolSpec
 
 THINKS_S = 1.6  # a turn, at speed 1
 

@@ -30,9 +30,9 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from pydantic import AfterValidator, BaseModel, Field
 from yarl import URL
 
-from responder.model import ToolResult, ToolSpec
 from responder.ports import Clock, Plugin, Surroundings, Tool
 from responder.redact import visible
+from responder.turns import ToolResult, ToolSpec
 
 MAX_URL_CHARS = 2000
 MAX_READ_BYTES = 64 << 10

@@ -14,8 +14,9 @@ import pytest
 
 from responder.agent.chain import Budget
 from responder.errors import PermanentError, StoreError, TransientError
-from responder.model import Done, ModelReply, ModelRequest, Run, Severity, Status, ToolResult
+from responder.model import Done, Run, Severity, Status
 from responder.runbooks import Phase
+from responder.turns import ModelReply, ModelRequest, ToolResult
 from tests.agent.world import (
     SECRET,
     TRIAGE,

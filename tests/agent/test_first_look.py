@@ -11,9 +11,10 @@ import pytest
 
 from responder.agent.look import judge
 from responder.errors import TransientError
-from responder.model import Severity, Status, ToolResult
+from responder.model import Severity, Status
 from responder.runbooks import Check, Expect, Phase
 from responder.runbooks.expect import parse_expect
+from responder.turns import ToolResult
 from tests.agent.world import CHECK, LABELS, SECRET, SayingModel, SayingTool, alert, library, reply, report, world
 
 

@@ -8,8 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from responder.model import Status, ToolResult
+from responder.model import Status
 from responder.runbooks import Phase, Recovery
+from responder.turns import ToolResult
 from tests.agent.world import START, SayingTool, World, library, world
 
 

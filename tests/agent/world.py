@@ -15,27 +15,14 @@ from responder import incidents
 from responder.agent.chain import Breaker, Budget, ChainParts, chain
 from responder.engine import carry
 from responder.metrics import Metrics
-from responder.model import (
-    Alert,
-    Incident,
-    ModelReply,
-    ModelRequest,
-    Move,
-    NewEpisode,
-    Run,
-    Severity,
-    Status,
-    ToolResult,
-    ToolSpec,
-    Usage,
-    identify,
-)
+from responder.model import Alert, Incident, Move, NewEpisode, Run, Severity, Status, identify
 from responder.ports import Model, Store, Tool
 from responder.redact import Redactor
 from responder.rules import Policy, RuleSet
 from responder.rules.policy import DEFAULTS
 from responder.runbooks import Agent, Chain, Check, Library, Phase, Recovery, Runbook, Skill
 from responder.store.sqlite import open_sqlite
+from responder.turns import ModelReply, ModelRequest, ToolResult, ToolSpec, Usage
 
 START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 LABELS = {"alertname": "ErrorsHigh", "service": "checkout-api", "cluster": "eu1"}

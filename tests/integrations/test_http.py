@@ -14,8 +14,8 @@ import pytest
 from pydantic import ValidationError
 
 from responder.integrations.http import Probe, Settings, open_http
-from responder.model import ToolResult
 from responder.ports import Surroundings
+from responder.turns import ToolResult
 
 LOOPBACK = ("127.0.0.0/8", "::1")
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"

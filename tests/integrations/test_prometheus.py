@@ -16,8 +16,8 @@ from pydantic import SecretStr, ValidationError
 
 from responder.errors import TransientError
 from responder.integrations.prometheus import Settings, open_prometheus, plugin
-from responder.model import ToolResult
 from responder.ports import Surroundings, Tool
+from responder.turns import ToolResult
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 BINARY = shutil.which("prometheus")

@@ -16,8 +16,8 @@ from pydantic import BaseModel, Field, SecretStr
 
 from responder.errors import TransientError
 from responder.integrations.prometheus import answers
-from responder.model import ToolResult, ToolSpec
 from responder.ports import Clock, Plugin, Surroundings, Tool
+from responder.turns import ToolResult, ToolSpec
 
 MAX_POINTS = 300  # of one series; more than 11 000 are a 400
 LEAST_STEP_S, MAX_MINUTES = 5, 10_080

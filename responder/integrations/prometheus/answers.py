@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
-from responder.model import ToolResult
 from responder.redact import visible
+from responder.turns import ToolResult
 
 MAX_SERIES = 50  # shown; the rest is counted
 MAX_NOTES = 5
