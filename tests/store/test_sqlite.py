@@ -245,8 +245,8 @@ async def test_a_channel_put_off_by_a_reply_holds_its_new_heads_too(at: House) -
     await at.store.sent(head, channel="C1", ts="1.0", at=NOW)
     await queue(at, 1, "reply")
     await open_one(at, "b")
-    reply = (await due(at))[0]
-    assert reply.kind == "reply"
+    head, reply = await due(at)
+    assert (head.kind, reply.kind) == ("head", "reply"), "what opens is heard of before details"
     await at.store.held(reply, until=after(60), error="slow down", whole_channel=True)
     assert await due(at) == []
 

@@ -44,22 +44,24 @@ _DUE = f"""WITH
     SELECT p.id FROM post p JOIN thread t ON t.incident = p.incident AND t.chat = p.chat
     WHERE p.kind = 'head' AND p.state = 'queued'),
   placed AS MATERIALIZED (
-    SELECT p.id, p.chat, i.severity, p.kind IN ('reply', 'joined') AND i.severity <= 'P1' AS calm, {_PLACE} AS place,
+    SELECT p.id, p.chat, i.severity, p.kind IN ('reply', 'joined') AS calm, min(i.severity, 'P2') AS rank,
+      {_PLACE} AS place,
       CASE WHEN p.kind <> 'head' THEN 'line' WHEN t.ts IS NULL THEN 'head' ELSE 'edit' END AS lane
     FROM turn JOIN {_FROM_POST} WHERE p.id = turn.id AND p.not_before <= :now),
   ready AS (
-    SELECT *, row_number() OVER (PARTITION BY chat, lane = 'edit' ORDER BY severity, calm, id) AS n FROM placed
+    SELECT *, row_number() OVER (PARTITION BY chat, lane = 'edit' ORDER BY rank, calm, severity, id) AS n FROM placed
     WHERE (lane = 'edit' OR severity <= 'P1' OR NOT EXISTS ({_HELD}))
     AND NOT EXISTS (SELECT 1 FROM resting r WHERE r.chat = placed.chat AND r.lane = placed.lane
       AND coalesce(r.place, placed.place) = placed.place AND (r.urgent_too OR placed.severity > 'P1')))
   SELECT {rows.POST_COLUMNS}, ready.place FROM ready JOIN {_FROM_POST} WHERE p.id = ready.id AND ready.n <= :limit
-  ORDER BY ready.severity, ready.calm, p.id"""
+  ORDER BY ready.rank, ready.calm, ready.severity, p.id"""
 
 
 def due_posts(
     connection: sqlite3.Connection, now: float, limit: int, homes: Mapping[str, str], resting: Sequence[Rest]
 ) -> list[OutboxPost]:
-    """What may go next, of each thread one line and one edit: worst first (P0 and P1: pages first), then oldest.
+    """What may go next, of each thread one line and one edit: P0, then P1, then the minor ones; of each, what opens or
+    pages before details: in a storm each incident is heard of before the first is told at length.
 
     At most `limit` lines and `limit` edits of each chat. A channel's hold binds the minor posts; `resting` says more.
     """
