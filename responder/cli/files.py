@@ -273,7 +273,14 @@ _RECEIVER = """# Into alertmanager.yml: our route first, with `continue`; the la
 route:
   receiver: people # yours, as before
   routes:
+    # The alert that always fires: its absence for 10 minutes is a P1, so it must be told oftener than that.
     - receiver: responder
+      matchers: ['alertname=~"Watchdog|DeadMansSwitch"']
+      continue: true
+      group_interval: 1m
+      repeat_interval: 5m
+    - receiver: responder
+      matchers: ['alertname!~"Watchdog|DeadMansSwitch"']
       continue: true
       group_interval: 1m
     # your own routes
