@@ -9,6 +9,8 @@ from typing import Any
 
 import orjson
 
+from responder.model import Alert, BadEntry, Decoded
+
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)  # Go's zero time is year 1; nothing fired before Prometheus was thought of
 MAX_LABELS = 10_000
 _PER_SECOND = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6), (1e20, 1e9))  # below this a number counts s, ms, us, ns
@@ -24,6 +26,28 @@ def read_json(body: bytes) -> Any:
     except orjson.JSONDecodeError:
         wide = body[:2] in (b"\xff\xfe", b"\xfe\xff")
         return _forgiving(body.decode("utf-16") if wide else body.decode("utf-8-sig", "replace"))
+
+
+def template_data(body: bytes, found: dict[str, Any], read: Callable[[Any], Alert]) -> Decoded:
+    """Decode a body in the form of Alertmanager's template.Data, which Grafana sends as well.
+
+    Args: found: the body as read, "alerts" a list; read: one element, raising ValueError, TypeError or OverflowError.
+    Returns: one alert per element that can be read; the others in `bad`.
+    """
+    alerts, bad = [], []
+    for element in read_alerts(body, found):
+        try:
+            alerts.append(read(element))
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
+            bad.append(BadEntry(str(error)[:200], raw_of(element), 1))
+    truncated = found.get("truncatedAlerts")
+    return Decoded(
+        tuple(alerts),
+        tuple(bad),
+        group_key=word(found.get("groupKey"))[:2000],
+        truncated=truncated if isinstance(truncated, int) and truncated > 0 else 0,
+        sender=word(found.get("externalURL"))[:500],
+    )
 
 
 def read_alerts(body: bytes, found: dict[str, Any]) -> list[Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, model_validator
 
-from responder.bodies import as_text, as_texts, moment, raw_of, read_alerts, read_json, word
+from responder.bodies import as_text, as_texts, moment, raw_of, read_json, template_data
 from responder.credentials import Secret, Signatures, Tokens, TokenSettings
 from responder.model import Alert, BadEntry, Decoded, identify
 from responder.ports import Clock, Plugin, Receiver, Surroundings
@@ -102,20 +102,7 @@ class Grafana:
             return self._legacy(found, received_at)
         if not isinstance(found, dict) or not isinstance(found.get("alerts"), list):
             return Decoded((), (BadEntry(CUSTOM, body, 0),))
-        alerts, bad = [], []
-        for element in read_alerts(body, found):
-            try:
-                alerts.append(self._alert(element, found.get("orgId"), received_at))
-            except (ValueError, TypeError, OverflowError, RecursionError) as error:
-                bad.append(BadEntry(str(error)[:200], raw_of(element), 1))
-        truncated = found.get("truncatedAlerts")
-        return Decoded(
-            tuple(alerts),
-            tuple(bad),
-            group_key=word(found.get("groupKey"))[:2000],
-            truncated=truncated if isinstance(truncated, int) and truncated > 0 else 0,
-            sender=word(found.get("externalURL"))[:500],
-        )
+        return template_data(body, found, lambda element: self._alert(element, found.get("orgId"), received_at))
 
     def _alert(self, element: Any, org: object, received_at: datetime) -> Alert:
         if not isinstance(element, dict):

@@ -16,7 +16,7 @@ from typing import Any
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar
 from pydantic import BaseModel, Field, SecretStr, field_validator
 
-from responder.bodies import as_text, as_texts, moment, raw_of, read_alerts, read_json, word
+from responder.bodies import as_text, as_texts, moment, read_json, template_data, word
 from responder.integrations.alertmanager.makers import Makers
 from responder.integrations.alertmanager.server import Server
 from responder.integrations.alertmanager.truth import AlertmanagerTruth
@@ -120,23 +120,10 @@ class Alertmanager:
             return Decoded((), (BadEntry(f"not JSON: {str(error)[:200]}", body, 0),))
         if not isinstance(found, dict) or not isinstance(found.get("alerts"), list):
             return Decoded((), (BadEntry('no list "alerts"; is a `payload:` set in the receiver?', body, 0),))
-        alerts, bad = [], []
         group_key = word(found.get("groupKey"))
         # What its PagerDuty notifier sends as dedup_key: https://github.com/prometheus/alertmanager, notify/util.go
         alias = sha256(group_key.encode()).hexdigest() if group_key else ""
-        for element in read_alerts(body, found):
-            try:
-                alerts.append(_alert(element, received_at, alias))
-            except (ValueError, TypeError, OverflowError, RecursionError) as error:
-                bad.append(BadEntry(str(error)[:200], raw_of(element), 1))
-        truncated = found.get("truncatedAlerts")
-        return Decoded(
-            tuple(alerts),
-            tuple(bad),
-            group_key=group_key[:2000],
-            truncated=truncated if isinstance(truncated, int) and truncated > 0 else 0,
-            sender=word(found.get("externalURL"))[:500],
-        )
+        return template_data(body, found, lambda element: _alert(element, received_at, alias))
 
 
 def _alert(element: Any, received_at: datetime, alias: str = "") -> Alert:
