@@ -238,14 +238,16 @@ def twin(
 def raise_by_time(incident: Incident, rules: RuleSet, now: datetime) -> tuple[Incident, Move]:
     """Raise what has been open for long enough; the move is empty when nothing rises."""
     open_for_s = (now - incident.opened_at).total_seconds()
-    to = rules.raised(
+    by = rules.raised_by(
         incident.rule, incident.severity, facts=incident.facts, firing=incident.firing, open_for_s=open_for_s, at=now
     )
-    mention, move = rules.policy.mention_for(incident, now, to), Move()
-    says = f"open for {incidents.duration(open_for_s)}"
-    worse = incidents.raised(move, incident, to, says, mention, rules.policy.of(to).channel, now)
-    if worse is not incident:
-        move.changed.append(worse)
+    move = Move()
+    if by is None:
+        return incident, move
+    says = ", ".join(part for part in (f"open for {incidents.duration(open_for_s)}", by.when()) if part)
+    mention = rules.policy.mention_for(incident, now, by.to)
+    worse = incidents.raised(move, incident, by.to, says, mention, rules.policy.of(by.to).channel, now)
+    move.changed.append(worse)
     return worse, move
 
 

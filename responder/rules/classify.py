@@ -172,8 +172,23 @@ class RuleSet:
 
         Args: facts: label -> its distinct values so far; firing: open episodes; open_for_s: since opened_at; at: now.
         """
-        met = [c.to for c in self._conditions(rule) if c.met_by_incident(facts, firing, open_for_s, at)]
-        return min([severity, *met])
+        by = self.raised_by(rule, severity, facts=facts, firing=firing, open_for_s=open_for_s, at=at)
+        return by.to if by else severity
+
+    def raised_by(
+        self,
+        rule: str,
+        severity: Severity,
+        *,
+        facts: Mapping[str, Collection[str]],
+        firing: int,
+        open_for_s: float,
+        at: datetime,
+    ) -> Raise | None:
+        """Give the condition that `raised` goes by, the worst of those met; None when none raises above `severity`."""
+        worse = (c for c in self._conditions(rule) if c.to < severity)
+        met = [c for c in worse if c.met_by_incident(facts, firing, open_for_s, at)]
+        return min(met, key=lambda c: c.to, default=None)
 
     def next_raise_s(self, rule: str, severity: Severity, *, opened_at: datetime, at: datetime) -> float | None:
         """Say in how many seconds from `at` time may raise an incident next, None when it never will.

@@ -116,8 +116,11 @@ class Raise:
             "open_for": f"open for {self.at_least:g} s",
             "time": "",
         }[self.kind]
-        when = {None: "", True: "inside business hours", False: "outside business hours"}[self.in_hours]
-        return f"{self.to} when {' and '.join(part for part in (what, when) if part)}"
+        return f"{self.to} when {' and '.join(part for part in (what, self.when()) if part)}"
+
+    def when(self) -> str:
+        """Give the hours that it asks for in words, empty for any time."""
+        return {None: "", True: "inside business hours", False: "outside business hours"}[self.in_hours]
 
 
 @dataclass(frozen=True, slots=True)

@@ -259,6 +259,9 @@ async def test_what_was_due_while_we_were_down_raises_once_to_the_worst(tmp_path
             await later.carry_due()
         assert (await later.incident()).severity is P0
         assert await paged(later) == [(3600, "here")]
+        lines = (await later.store.record(1))["timeline"]
+        said = [line["text"] for line in lines if line["kind"] == "raised"]
+        assert said == ["P2 to P0: open for 60 h 0 min, outside business hours"]
 
 
 async def test_a_rule_that_is_gone_raises_nothing_and_stops_nothing(at: House, tmp_path: Path) -> None:
